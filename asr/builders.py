@@ -1,0 +1,233 @@
+"""From config to objects, with `match` on names; unknown names raise. Everything below takes plain arguments."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.augment import AdditiveNoise, SpecAugment
+from asr.config import (
+    AugmentConfig,
+    Config,
+    DecodingConfig,
+    FeaturesConfig,
+    ModelConfig,
+    OptimConfig,
+    TextConfig,
+    from_json,
+    to_json,
+)
+from asr.data.audio_cache import AudioStore
+from asr.data.manifest import read_manifest
+from asr.decoding.greedy import GreedyDecoder
+from asr.errors import ConfigError, ModelError
+from asr.features import Filterbank
+from asr.model_directory import ModelFiles, read_model
+from asr.models.acoustic import AcousticModel
+from asr.models.frontend import ConvFrontend, FrameStacking, Frontend, Identity
+from asr.models.recurrent import RecurrentStack
+from asr.recognizer import Decoder, Recognizer
+from asr.text.bpe import BpeTokenizer
+from asr.text.lexicon import Lexicon
+from asr.text.normalize import Case
+from asr.text.tokenizer import CharTokenizer, PhoneTokenizer, tokenizer_from_json
+from asr.text.tokens import Tokenizer
+from asr.training.optim import Schedule, make_optimizer
+from asr.types import Seconds
+
+BYTES_PER_GIB = 2**30
+
+
+def check_case(case: str) -> Case:
+    """The name of a case mapping, checked."""
+    if case not in ("lower", "upper", "keep"):
+        raise ConfigError(f"text.case: expected lower, upper or keep, got {case!r}")
+    return case  # type: ignore[return-value]
+
+
+def build_tokenizer(config: TextConfig, texts: Iterable[str]) -> Tokenizer:
+    """Learn the tokenizer from normalised transcripts."""
+    match config.tokenizer:
+        case "char":
+            return CharTokenizer.train(texts)
+        case "bpe":
+            return BpeTokenizer.train(texts, config.vocab_size)
+        case "phone" if config.lexicon:
+            return PhoneTokenizer.from_lexicon(Lexicon.read(config.lexicon))
+        case "phone":
+            return PhoneTokenizer.train(texts)
+    raise ConfigError(f"text.tokenizer: expected char, bpe or phone, got {config.tokenizer!r}")
+
+
+def build_features(config: FeaturesConfig, sample_rate: int) -> Filterbank:
+    """The feature module."""
+    return Filterbank(sample_rate=sample_rate, **asdict(config))
+
+
+def build_spec_augment(config: AugmentConfig) -> SpecAugment | None:
+    """SpecAugment, or None when there is nothing to mask."""
+    if config.num_freq_masks == 0 and config.num_time_masks == 0:
+        return None
+    return SpecAugment(
+        config.num_freq_masks,
+        config.max_freq_width,
+        config.num_time_masks,
+        config.max_time_width,
+        config.max_time_share,
+    )
+
+
+def build_noise(config: AugmentConfig, sample_rate: int, cache_gib: float) -> AdditiveNoise | None:
+    """Additive noise from the recordings of its manifests, or None when its probability is zero."""
+    if config.noise_probability == 0.0:
+        return None
+    recordings = [utterance for manifest in config.noise for utterance in read_manifest(manifest)]
+    if not recordings:
+        raise ConfigError("augment.noise: expected manifests of noise recordings, as noise_probability is above zero")
+    store = AudioStore(recordings, sample_rate)
+    store.fill(int(cache_gib * BYTES_PER_GIB), num_threads=1)
+    return AdditiveNoise(store, config.noise_probability, config.min_snr_db, config.max_snr_db)
+
+
+def build_model(config: ModelConfig, num_features: int, vocab_size: int) -> AcousticModel:
+    """The acoustic model with fresh weights."""
+    frontend = _build_frontend(config, num_features)
+    try:
+        encoder = RecurrentStack(
+            frontend.output_size,
+            config.hidden_size,
+            config.num_layers,
+            cell=config.cell,  # type: ignore[arg-type]  # checked there
+            bidirectional=config.bidirectional,
+            merge=config.merge,  # type: ignore[arg-type]
+            projection_size=config.projection_size,
+            layer_norm=config.layer_norm,
+            residual=config.residual,
+            dropout=config.dropout,
+            initialization=config.initialization,  # type: ignore[arg-type]
+        )
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+    return AcousticModel(frontend, encoder, vocab_size, dropout=config.dropout)
+
+
+def _build_frontend(config: ModelConfig, num_features: int) -> Frontend:
+    frontend = config.frontend
+    match frontend.name:
+        case "none":
+            return Identity(num_features)
+        case "stack":
+            return FrameStacking(num_features, frontend.stack, frontend.stride)
+        case "conv":
+            return ConvFrontend(num_features, frontend.channels, frontend.time_strides)
+    raise ConfigError(f"model.frontend.name: expected none, stack or conv, got {frontend.name!r}")
+
+
+def build_decoder(config: DecodingConfig, tokenizer: Tokenizer, frame_seconds: Seconds) -> Decoder:
+    """The decoder."""
+    match config.name:
+        case "greedy":
+            return GreedyDecoder(tokenizer, frame_seconds)
+    raise ConfigError(f"decoding.name: expected greedy, got {config.name!r}")
+
+
+def build_optimizer(config: OptimConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimiser over a model's parameters."""
+    try:
+        return make_optimizer(
+            model.parameters(),
+            config.name,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            beta2=config.beta2,
+            momentum=config.momentum,
+        )
+    except ValueError as error:
+        raise ConfigError(f"optim: {error}") from error
+
+
+def build_schedule(config: OptimConfig) -> Schedule:
+    """The learning-rate schedule."""
+    try:
+        return Schedule(
+            config.schedule,
+            config.lr,
+            config.warmup_steps,
+            config.final_lr_share,
+            config.plateau_factor,
+            config.plateau_patience,
+        )
+    except ValueError as error:
+        raise ConfigError(f"optim.schedule: {error}") from error
+
+
+def build_recognizer(
+    features: FeaturesConfig,
+    model: ModelConfig,
+    decoding: DecodingConfig,
+    *,
+    sample_rate: int,
+    case: Case,
+    tokenizer: Tokenizer,
+) -> Recognizer:
+    """Features, model and decoder that fit one another; weights are fresh."""
+    filterbank = build_features(features, sample_rate)
+    acoustic_model = build_model(model, filterbank.num_features, tokenizer.vocab_size)
+    frame_samples = filterbank.frame_shift_samples * acoustic_model.frontend.subsampling
+    decoder = build_decoder(decoding, tokenizer, frame_samples / sample_rate)
+    return Recognizer(filterbank, acoustic_model, tokenizer, decoder, case=case)
+
+
+# ---- model directories ----------------------------------------------------------------------------------------------
+
+
+def model_files(config: Config, recognizer: Recognizer) -> ModelFiles:
+    """What `write_model` writes for a trained recognizer."""
+    described: dict[str, Any] = {
+        "sample_rate": config.data.sample_rate,
+        "case": config.text.case,
+        "features": to_json(config.features),
+        "model": to_json(config.model),
+        "decoding": to_json(config.decoding),
+    }
+    return ModelFiles(described, _state(recognizer), recognizer.tokenizer.to_json())
+
+
+def _state(recognizer: Recognizer) -> dict[str, torch.Tensor]:
+    parts = {"features": recognizer.features, "model": recognizer.model}
+    return {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Recognizer:
+    """Load a model directory, ready to transcribe. Raises `ModelError` for what is not whole or not understood."""
+    files = read_model(Path(path))
+    expected = {"sample_rate", "case", "features", "model", "decoding"}
+    if set(files.config) != expected or not isinstance(files.config["sample_rate"], int):
+        raise ModelError(
+            f"{path}: expected config.json to hold {', '.join(sorted(expected))}, got {sorted(files.config)}"
+        )
+    where = f"{path}/config.json: "
+    recognizer = build_recognizer(
+        from_json(FeaturesConfig, files.config["features"], f"{where}features"),
+        from_json(ModelConfig, files.config["model"], f"{where}model"),
+        from_json(DecodingConfig, files.config["decoding"], f"{where}decoding"),
+        sample_rate=files.config["sample_rate"],
+        case=check_case(files.config["case"]),
+        tokenizer=tokenizer_from_json(files.tokenizer, f"{path}/tokenizer.json"),
+    )
+    _load_state(recognizer, files, path)
+    recognizer.features.to(device).eval()
+    recognizer.model.to(device).eval()
+    return recognizer
+
+
+def _load_state(recognizer: Recognizer, files: ModelFiles, path: str | Path) -> None:
+    for part, module in (("features", recognizer.features), ("model", recognizer.model)):
+        prefix = f"{part}."
+        state = {k.removeprefix(prefix): v for k, v in files.tensors.items() if k.startswith(prefix)}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ModelError(f"{path}/model.safetensors does not fit config.json: {error}") from error

@@ -1,0 +1,70 @@
+"""`asr`: the console command. Heavy imports wait until a command runs, so that help answers at once."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from asr import __version__
+from asr.cli.check import check
+from asr.cli.evaluate import evaluate
+from asr.cli.prepare import prepare
+from asr.cli.run import run
+from asr.cli.train import train
+from asr.cli.transcribe import transcribe
+from asr.errors import AsrError, Interrupted
+
+INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
+
+app = typer.Typer(
+    name="asr",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    help="Speech recognition with deep bidirectional LSTMs and CTC.\n\n"
+    "Begin with [bold]asr run digits[/], then [bold]asr transcribe FILE --model runs/digits/model[/].",
+)
+# What follows the command goes to Hydra: key=value, +recipe=…, -m, --cfg job.
+HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+app.command()(run)
+app.command()(prepare)
+app.command(context_settings=HYDRA)(train)
+app.command()(evaluate)
+app.command()(transcribe)
+app.command()(check)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are printed without a traceback."""
+    try:
+        app()
+    except Interrupted as error:
+        Console(stderr=True).print(str(error), highlight=False)
+        sys.exit(INTERRUPTED)
+    except AsrError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `asr … | head` closed the pipe
+        sys.exit(1)

@@ -1,0 +1,106 @@
+"""`asr run`: a recipe from recordings to a scored transcript."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from asr.cli.prepare import Overrides, Recipe, prepare_stage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from asr.config import Config
+
+WORST_SHOWN = 3
+EVALUATION_WORKERS = 2
+
+
+def run(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Run a recipe: prepare, train, evaluate. What is done and unchanged is skipped; what was interrupted goes on.
+
+    Everything lies in runs/RECIPE (or run_dir=…): config and environment, checkpoints, model, TensorBoard logs,
+    curves.png, and the results of each test set. Another config in the same directory is refused.
+
+    [bold]Examples[/]
+
+        asr run digits
+
+        asr run digits data=fsdd run_dir=runs/digits-fsdd
+
+        asr run mini_english model=blstm_5x512 optim.lr=5e-4 run_dir=runs/bigger
+    """
+    from rich.console import Console
+
+    from asr.cli.compose import compose_recipe
+    from asr.cli.train import train_stage
+
+    config = compose_recipe(recipe, overrides or [])
+    console = Console()
+    prepare_stage(config)
+    model_dir = train_stage(config)
+    results = evaluate_stage(config, model_dir, console)
+    report(config, results, console)
+
+
+def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dict[str, dict[str, Any]]:
+    """Evaluate every test set unless that is done; returns the contents of each score.json."""
+    import json
+
+    from asr.cli.common import load
+    from asr.cli.evaluate import evaluate_manifest, show_worst
+    from asr.cli.stages import Stage
+    from asr.cli.train import existing
+    from asr.config import to_json
+    from asr.files import sha256
+    from asr.model_directory import CHECKSUMS
+
+    recognizer = None
+    results = {}
+    for name, manifest in config.data.test.items():
+        directory = Path(config.run_dir) / "evaluate" / name
+        stage = Stage(directory / "evaluated.json")
+        inputs = {
+            "model": sha256(model_dir / CHECKSUMS),
+            "manifest": sha256(existing(manifest)),
+            "decoding": to_json(config.decoding),
+        }
+        if not stage.is_done(inputs):
+            recognizer = recognizer or load(model_dir, config.machine.accelerator)
+            evaluation = evaluate_manifest(recognizer, Path(manifest), directory, EVALUATION_WORKERS)
+            show_worst(console, name, evaluation, WORST_SHOWN)
+            stage.finish(inputs, outputs=[directory / "score.json", directory / "hypotheses.jsonl"])
+        results[name] = json.loads((directory / "score.json").read_text(encoding="utf-8"))
+    if recognizer is not None:
+        write_card(config, model_dir, results)
+    return results
+
+
+def write_card(config: "Config", model_dir: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Put the test figures on the model's card."""
+    from asr.files import write_text
+    from asr.model_card import model_card
+    from asr.model_directory import CARD
+
+    write_text(model_dir / CARD, model_card(config, results))
+
+
+def report(config: "Config", results: dict[str, dict[str, Any]], console: "Console") -> None:
+    """The table of results, and where everything lies."""
+    from asr.scoring.display import summary_table
+
+    run_dir = Path(config.run_dir)
+    console.print()
+    if results:
+        console.print(summary_table(results))
+        console.print()
+    places = {
+        "model": run_dir / "model",
+        "curves": run_dir / "curves.png",
+        "reports": run_dir / "evaluate",
+        "TensorBoard": f"tensorboard --logdir {run_dir / 'tensorboard'}",
+    }
+    for name, place in places.items():
+        console.print(f"[dim]{name:>11}[/]  {place}", highlight=False)
+    sample = typer.style(f"asr transcribe FILE --model {run_dir / 'model'}", bold=True)
+    typer.echo(f"   use it:  {sample}")

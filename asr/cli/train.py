@@ -1,0 +1,92 @@
+"""`asr train`: manifests -> model directory."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from asr.config import Config
+
+Overrides = typer.Argument(None, metavar="[+recipe=NAME] [KEY=VALUE]…", help="Config overrides.", show_default=False)
+
+
+def train(overrides: list[str] | None = Overrides) -> None:
+    """Train a model. What is not overridden comes from the recipe and from asr/config.py.
+
+    The same command in the same run directory goes on where an interrupted run stopped. Options are Hydra's:
+    [bold]-m[/] trains once for each combination of comma-separated values, [bold]--cfg job[/] prints the config.
+
+    [bold]Examples[/]
+
+        asr train +recipe=digits
+
+        asr train data.train=[[train.jsonl]] data.dev=[[dev.jsonl]] run_dir=runs/mine model=blstm_5x512
+
+        asr train +recipe=digits model.cell=lstm,gru -m
+
+        asr train +recipe=mini_english --cfg job
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    from asr.config import register, resolve
+    from asr.errors import AsrError, Interrupted
+    from asr.resources import resource_directory
+
+    register()
+    # -m and --cfg come before our own parameters for Hydra, after them for everybody else: both work
+    sys.argv = [sys.argv[0], *(overrides or [])]
+
+    errors: list[AsrError] = []
+
+    @hydra.main(config_path=str(resource_directory("configs")), config_name="config", version_base="1.3")
+    def job(composed: DictConfig) -> None:
+        if errors and isinstance(errors[-1], Interrupted):
+            return  # Ctrl-C ends a sweep, not one of its jobs
+        config = resolve(composed)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            config.run_dir = str(Path(HydraConfig.get().runtime.output_dir))
+        try:
+            train_stage(config)
+        except AsrError as error:  # Hydra would print a traceback, and end a sweep
+            errors.append(error)
+
+    job()
+    if errors:
+        raise errors[-1]
+
+
+def train_stage(config: "Config") -> Path:
+    """Train a config in its run directory unless that is done; returns the model directory."""
+    from rich.console import Console
+
+    from asr.cli.stages import Stage
+    from asr.config import difference, to_json
+    from asr.files import sha256
+    from asr.model_directory import CARD
+    from asr.training.run_directory import claim
+
+    run_dir = Path(config.run_dir)
+    manifests = [*config.data.train, *config.data.dev, *config.augment.noise]
+    inputs = {**to_json(config), "manifests": {path: sha256(existing(path)) for path in manifests}}
+    claim(run_dir, inputs, difference)
+    stage = Stage(run_dir / "trained.json")
+    if not stage.is_done({}):
+        from asr.experiment import train as run_training
+
+        model_dir = run_training(config, run_dir, Console())
+        stage.finish({}, outputs=[path for path in model_dir.iterdir() if path.name != CARD])
+    return run_dir / "model"
+
+
+def existing(manifest: str) -> Path:
+    """The path of a manifest that is there."""
+    from asr.errors import ManifestError
+
+    if not Path(manifest).is_file():
+        raise ManifestError(f"expected a manifest at {manifest}, found none; `asr prepare` makes those of a recipe")
+    return Path(manifest)

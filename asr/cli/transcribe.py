@@ -1,0 +1,118 @@
+"""`asr transcribe`: audio files -> text."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr.cli.common import Device, load
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from asr.recognizer import Recognizer
+
+Audio = Annotated[
+    list[str], typer.Argument(help="Files, directories, globs, or - for standard input.", show_default=False)
+]
+SOME_FAILED = 1
+
+
+def transcribe(
+    audio: Audio,
+    model: Annotated[Path, typer.Option("--model", "-m", help="A model directory.", show_default=False)],
+    output_format: Annotated[
+        str, typer.Option("--output-format", "--output_format", "-f", help="txt or json (with word times).")
+    ] = "txt",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "--output_dir", "-o", help="Write a file for each input; else print."),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subdirectories.")] = False,
+    skip_existing: Annotated[bool, typer.Option(help="Leave out inputs whose output file is there (with -o).")] = False,
+    channel: Annotated[
+        int | None, typer.Option(min=0, help="Take this channel, from 0; else the mean of all.", show_default=False)
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="A file that is cut short is an error, not a warning.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Transcribe recordings of any format, sample rate and length.
+
+    Goes on after a file that cannot be read, and then exits non-zero.
+
+    [bold]Examples[/]
+
+        asr transcribe call.wav --model runs/digits/model
+
+        asr transcribe recordings/ "more/*.mp3" --model runs/digits/model -f json -o transcripts
+
+        sox call.wav -t wav - | asr transcribe - --model runs/digits/model
+    """
+    from rich.console import Console
+
+    from asr.audio import find_audio_files
+    from asr.writers import WRITERS, output_paths
+
+    if output_format not in WRITERS:
+        raise typer.BadParameter(f"expected one of {', '.join(WRITERS)}, got {output_format}", param_hint="-f")
+    if skip_existing and output_dir is None:
+        raise typer.BadParameter("needs -o: without it there are no output files", param_hint="--skip-existing")
+    errors = Console(stderr=True)
+    found = find_audio_files(audio, recursive)
+    for error in found.errors:
+        print_error(errors, error)
+    names = list(found.paths)
+    outputs = dict(zip(names, output_paths(names, output_dir, f".{output_format}"))) if output_dir else {}
+    todo = [name for name in names if not (skip_existing and outputs[name].exists())]
+    recognizer = load(model, device) if todo else None
+    failed = len(found.errors)
+    for name in todo:
+        assert recognizer is not None
+        failed += not transcribe_one(
+            recognizer, name, outputs.get(name), output_format, channel, strict, len(names) > 1, errors
+        )
+    if failed:
+        errors.print(f"{failed} of {len(names) + len(found.errors)} inputs failed", style="red", highlight=False)
+        raise typer.Exit(SOME_FAILED)
+
+
+def transcribe_one(
+    recognizer: "Recognizer",
+    name: str,
+    output: Path | None,
+    output_format: str,
+    channel: int | None,
+    strict: bool,
+    several: bool,
+    errors: "Console",
+) -> bool:
+    """Transcribe one input and write or print it; returns whether that went well."""
+    from rich.markup import escape
+
+    from asr.errors import AudioError
+    from asr.files import write_text
+    from asr.writers import render
+
+    try:
+        transcript = recognizer.transcribe(name, channel=channel, strict=strict)
+    except AudioError as error:
+        print_error(errors, error)
+        return False
+    for warning in transcript.warnings:
+        errors.print(f"[yellow]warning:[/] {escape(name)}: {escape(warning)}", highlight=False, soft_wrap=True)
+    text = render(transcript, output_format, Path(name).stem)
+    if output is not None:
+        write_text(output, text)
+        errors.print(f"{escape(name)} -> {escape(str(output))}", highlight=False, soft_wrap=True)
+    else:
+        sys.stdout.write(f"{name}: {text}" if several and output_format == "txt" else text)
+        sys.stdout.flush()
+    return True
+
+
+def print_error(console: "Console", error: Exception) -> None:
+    """One line for one input that failed."""
+    from rich.markup import escape
+
+    console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -1,0 +1,235 @@
+"""Every option there is, with its default. Hydra fills these in; nothing below this layer knows Hydra.
+
+Units are in the names. The folders of `configs/` hold named deltas over these defaults, one group a folder.
+"""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from asr.errors import ConfigError
+
+
+@dataclass
+class DataConfig:
+    """Manifests, and what `asr prepare` needs to make them."""
+
+    name: str = "manifests"  # a variant of the recipe's corpus
+    dir: str = "data"  # where prepared manifests and audio go
+    train: list[str] = MISSING
+    dev: list[str] = MISSING
+    test: dict[str, str] = field(default_factory=dict)  # name of the set -> manifest
+    options: dict[str, Any] = field(default_factory=dict)  # the recipe's own, see its prepare.py
+    sample_rate: int = 16000
+    min_duration_seconds: float = 0.05
+    max_duration_seconds: float = 35.0
+    batch_seconds: float = 160.0  # padded audio in one batch
+
+
+@dataclass
+class TextConfig:
+    """Normalisation and tokens."""
+
+    case: str = "lower"  # lower | upper | keep
+    tokenizer: str = "char"  # char | bpe | phone
+    vocab_size: int = 500  # bpe only
+    lexicon: str = ""  # phone only: pronunciations; without it transcripts are phones already
+
+
+@dataclass
+class FeaturesConfig:
+    """Kaldi's conventions; see asr/features.py."""
+
+    name: str = "logmel"  # logmel | mfcc
+    num_mels: int = 80
+    num_ceps: int = 13  # mfcc only
+    frame_length_ms: float = 25.0
+    frame_shift_ms: float = 10.0
+    window: str = "povey"
+    preemphasis: float = 0.97
+    dither: float = 0.0
+    low_freq: float = 20.0
+    high_freq: float = 0.0  # 0 or less: counted from half the sample rate
+    use_energy: bool = False
+    deltas: int = 0  # 0, 1 (Δ) or 2 (Δ and ΔΔ)
+    normalize: str = "utterance"  # none | utterance | global
+
+
+@dataclass
+class AugmentConfig:
+    """What is done to the training data, and to no other."""
+
+    speeds: list[float] = field(default_factory=lambda: [1.0])
+    num_freq_masks: int = 0
+    max_freq_width: int = 27
+    num_time_masks: int = 0
+    max_time_width: int = 40  # feature frames
+    max_time_share: float = 0.2
+    noise: list[str] = field(default_factory=list)  # manifests of noise recordings
+    noise_probability: float = 0.0
+    min_snr_db: float = 5.0
+    max_snr_db: float = 30.0
+
+
+@dataclass
+class FrontendConfig:
+    """What makes fewer frames of the features."""
+
+    name: str = "stack"  # none | stack | conv
+    stack: int = 3
+    stride: int = 3
+    channels: list[int] = field(default_factory=lambda: [32, 32])  # conv only
+    time_strides: list[int] = field(default_factory=lambda: [2, 2])  # conv only
+
+
+@dataclass
+class ModelConfig:
+    """The acoustic model."""
+
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    cell: str = "lstm"  # rnn_tanh | gru | lstm
+    hidden_size: int = 320
+    num_layers: int = 4
+    bidirectional: bool = True
+    merge: str = "concat"  # concat | sum
+    projection_size: int = 0
+    layer_norm: bool = False
+    residual: bool = False
+    dropout: float = 0.1
+    initialization: str = "orthogonal"  # orthogonal | uniform
+
+
+@dataclass
+class OptimConfig:
+    """The optimiser and its schedule."""
+
+    name: str = "adamw"  # adamw | sgd
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    beta2: float = 0.98  # adamw only
+    momentum: float = 0.9  # sgd only
+    clip_norm: float = 5.0
+    schedule: str = "cosine"  # cosine | plateau | constant, each after the warm-up
+    warmup_steps: int = 200
+    final_lr_share: float = 0.01  # cosine ends there, plateau stops halving there
+    plateau_factor: float = 0.5
+    plateau_patience: int = 2  # epochs
+
+
+@dataclass
+class TrainingConfig:
+    """The loop."""
+
+    epochs: int = 40
+    patience: int = 0  # epochs without a better WER until it stops; 0: never
+    average_best: int = 5  # the exported model is the mean of this many best epochs
+    checkpoint_minutes: float = 10.0
+    log_every_steps: int = 10
+    num_samples: int = 3  # reference and hypothesis pairs shown after each epoch
+    nonfinite_patience: int = 10  # successive steps with a non-finite gradient until it stops
+
+
+@dataclass
+class DecodingConfig:
+    """How evaluation turns log-probabilities into text."""
+
+    name: str = "greedy"
+
+
+@dataclass
+class MachineConfig:
+    """What changes from machine to machine and not the result: resuming does not compare it."""
+
+    accelerator: str = "auto"  # auto | cpu | cuda
+    precision: str = "auto"  # auto (bf16 where the hardware has it) | float32 | bf16
+    num_workers: int = 1
+    cache_gib: float = 2.0  # of decoded audio in memory
+
+
+@dataclass
+class Config:
+    """A run."""
+
+    recipe: str = "custom"
+    run_dir: str = MISSING
+    seed: int = 1
+    data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+
+def register() -> None:
+    """Make the schema known to Hydra as `schema`, on which configs/config.yaml builds."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def resolve(config: DictConfig) -> Config:
+    """Hydra's composed config as plain dataclasses, every interpolation resolved."""
+    try:
+        resolved = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
+    assert isinstance(resolved, Config)
+    return resolved
+
+
+Schema = TypeVar("Schema")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config dataclass as JSON types."""
+    return dataclasses.asdict(config)
+
+
+def from_json(schema: type[Schema], values: Any, where: str = "config") -> Schema:
+    """Build a config dataclass from JSON, strictly: unknown, missing and mistyped fields raise `ConfigError`.
+
+    Model directories come from strangers: this reads values and can do nothing else, no interpolation, no imports.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected an object, got {type(values).__name__}")
+    hints = typing.get_type_hints(schema)
+    if unknown := sorted(set(values) - set(hints)):
+        raise ConfigError(f"{where}: unknown option {unknown[0]!r}; known are {', '.join(hints)}")
+    if missing := sorted(set(hints) - set(values)):
+        raise ConfigError(f"{where}: option {missing[0]!r} is missing")
+    return schema(**{name: _checked(hint, values[name], f"{where}.{name}") for name, hint in hints.items()})
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return from_json(hint, value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list and isinstance(value, list):
+        return [_checked(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (str, bool, int, float) and type(value) is hint:
+        return value
+    raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, got {json.dumps(value, default=str)}")
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested configs, a line each: `optim.lr: 0.001 -> 0.002`."""
+    lines = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key, "(absent)"), new.get(key, "(absent)")
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += difference(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines

@@ -1,0 +1,1 @@
+"""Manifests, their examination, and batches of utterances."""

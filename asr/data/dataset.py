@@ -1,0 +1,101 @@
+"""Utterances as padded batches: load, augment, tokenize, collate."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.augment import NOISE_STREAM, AdditiveNoise, change_speed, utterance_rng
+from asr.data.audio_cache import AudioStore
+from asr.data.sampler import Draw
+from asr.types import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One utterance, ready to be padded."""
+
+    id: str
+    waveform: NDArray[np.float32]  # (N,)
+    target: Sequence[int]
+    seed: int
+
+
+class SpeechDataset:
+    """Maps a `Draw` to its example. Targets are tokenized beforehand, when the data is checked."""
+
+    def __init__(
+        self,
+        store: AudioStore,
+        targets: Sequence[Sequence[int]],
+        seed: int = 0,
+        noise: AdditiveNoise | None = None,
+    ) -> None:
+        if len(store) != len(targets):
+            raise ValueError(f"expected a target for each of {len(store)} utterances, got {len(targets)}")
+        self.store = store
+        self.targets = targets
+        self.seed = seed
+        self.noise = noise
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, draw: Draw) -> Example:
+        """Load and augment one utterance."""
+        waveform = change_speed(self.store.waveform(draw.index), draw.speed)
+        if self.noise is not None:
+            waveform = self.noise(waveform, utterance_rng(self.seed, draw.epoch, draw.index, NOISE_STREAM))
+        return Example(
+            id=self.store.utterances[draw.index].id,
+            waveform=waveform,
+            target=self.targets[draw.index],
+            seed=int(np.random.SeedSequence((self.seed, draw.epoch, draw.index)).generate_state(1)[0]),
+        )
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pad examples into one batch."""
+    waveforms = [torch.from_numpy(example.waveform) for example in examples]
+    targets = [torch.tensor(example.target, dtype=torch.int64) for example in examples]
+    return Batch(
+        ids=tuple(example.id for example in examples),
+        waveforms=pad_sequence(waveforms, batch_first=True),
+        waveform_lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+        targets=pad_sequence(targets, batch_first=True),
+        target_lengths=torch.tensor([len(target) for target in targets]),
+        seeds=tuple(example.seed for example in examples),
+    )
+
+
+def load_batches(dataset: SpeechDataset, batches: Sequence[Sequence[Draw]], num_workers: int) -> Iterator[Batch]:
+    """The batches in the given order, loaded ahead by threads when `num_workers` is above zero.
+
+    Threads do, because decoding, resampling and arithmetic let go of the interpreter's lock; they share the audio
+    cache, and what goes wrong in them arrives as the error it is.
+    """
+    if num_workers == 0:
+        yield from (load_batch(dataset, draws) for draws in batches)
+        return
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="batch") as pool:
+        ahead: deque[Future[Batch]] = deque()
+        try:
+            for draws in batches:
+                ahead.append(pool.submit(load_batch, dataset, draws))
+                if len(ahead) > num_workers + 1:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for waiting in ahead:
+                waiting.cancel()
+
+
+def load_batch(dataset: SpeechDataset, draws: Sequence[Draw]) -> Batch:
+    """Load, augment and pad the utterances of one batch."""
+    return collate([dataset[draw] for draw in draws])

@@ -1,0 +1,158 @@
+"""The manifest doctor: what is wrong with training data, found before it costs a night.
+
+`examine` looks at everything and returns a `Report`; `repair` turns its findings into utterances that can be
+used. `usable` is the part that training runs before its first step: it opens no audio. What they look for stands in
+`asr.data.findings`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from asr.data.audit import Measurement, measure
+from asr.data.census import Census, take_census
+from asr.data.examination import Examination, Requirements, is_file
+from asr.data.findings import Finding, Severity
+from asr.errors import AudioError
+from asr.text.normalize import Case
+from asr.types import Seconds, Utterance
+
+__all__ = ["Repaired", "Report", "Requirements", "Usable", "examine", "repair", "usable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """What training can use, with the token ids of each utterance, and why it cannot use the rest."""
+
+    kept: tuple[Utterance, ...]
+    targets: tuple[tuple[int, ...], ...]  # parallel to `kept`
+    dropped: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `examine` saw."""
+
+    census: Census
+    findings: tuple[Finding, ...]  # in the order of the utterances
+    num_listened: int  # utterances whose audio was decoded
+    unknown_symbols: Mapping[str, int]  # what the tokenizer lacks -> in how many utterances, most first
+
+    def count(self, severity: Severity) -> int:
+        """Number of findings of that severity."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        counts = Counter(finding.code for finding in self.findings)
+        return {
+            **self.census.to_json(),
+            "listened": self.num_listened,
+            "unknown_symbols": dict(self.unknown_symbols),
+            "errors": self.count("error"),
+            "warnings": self.count("warning"),
+            "notes": self.count("note"),
+            "counts": dict(counts.most_common()),
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """Utterances after `repair`, and how many were dropped or changed for which finding."""
+
+    utterances: tuple[Utterance, ...]
+    dropped: Mapping[str, int]
+    changed: Mapping[str, int]
+
+
+def usable(
+    utterances: Sequence[Utterance],
+    requirements: Requirements,
+    *,
+    min_duration: Seconds = 0.0,
+    max_duration: Seconds = math.inf,
+) -> Usable:
+    """Sort out what cannot be trained on, without opening audio; each dropped utterance gets its first finding.
+
+    Texts are taken as they are: normalise them before. Durations are the manifest's.
+    """
+    sick = Examination(utterances)
+    kept: list[Utterance] = []
+    targets: list[tuple[int, ...]] = []
+    for index, utterance in enumerate(utterances):
+        if not is_file(utterance.audio_filepath):
+            sick.add("missing-audio", index, f"no such file: {utterance.audio_filepath}", drop=True)
+        elif utterance.duration < min_duration:
+            sick.add("too-short", index, f"{utterance.duration:g} s, expected at least {min_duration:g} s", drop=True)
+        elif utterance.duration > max_duration:
+            sick.add("too-long", index, f"{utterance.duration:g} s, expected at most {max_duration:g} s", drop=True)
+        elif (target := sick.look_at_target(index, utterance, requirements)) is not None:
+            kept.append(utterance)
+            targets.append(target)
+    return Usable(tuple(kept), tuple(targets), tuple(sick.findings))
+
+
+def examine(
+    utterances: Sequence[Utterance],
+    *,
+    places: Sequence[str] | None = None,
+    requirements: Requirements | None = None,
+    case: Case = "keep",
+    listen: bool = True,
+    num_workers: int = 1,
+    show_progress: bool = False,
+) -> Report:
+    """Look at everything: texts, identities, audio, and whether a model can be trained on them.
+
+    Args:
+        utterances: of one manifest or of several together.
+        places: for each utterance where it stands, for messages.
+        requirements: the model's; without them nothing is said of alphabet and alignment.
+        case: of normalised texts; "keep" lets both be.
+        listen: decode the audio, in `num_workers` threads; else only missing files are found.
+        show_progress: a progress bar on standard error.
+    """
+    sick = Examination(utterances, places)
+    measurements: list[Measurement | AudioError | None] = [None] * len(utterances)
+    if listen:
+        measurements = list(measure(utterances, num_workers, show_progress))
+    for index, measurement in enumerate(measurements):
+        sick.look_at_text(index, case)
+        sick.look_at_audio(index, measurement)
+    sick.look_at_identities(measurements)
+    healthy = _apply(utterances, sick.findings)
+    if requirements is not None:
+        for index, utterance in healthy.items():
+            sick.look_at_target(index, utterance, requirements)
+    sick.look_at_rates(healthy)
+    sick.findings.sort(key=lambda finding: finding.index or 0)
+    num_listened = sum(isinstance(measurement, Measurement) for measurement in measurements)
+    unknown_symbols = dict(sick.unknown_symbols.most_common())
+    return Report(take_census(utterances), tuple(sick.findings), num_listened, unknown_symbols)
+
+
+def repair(utterances: Sequence[Utterance], findings: Iterable[Finding]) -> Repaired:
+    """Drop and change utterances as their findings say. `findings` are those of `examine` for these utterances."""
+    findings = list(findings)
+    healthy = _apply(utterances, findings)
+    dropped = {finding.index: finding.code for finding in reversed(findings) if finding.drop}
+    changed = Counter(finding.code for finding in findings if finding.changes and finding.index in healthy)
+    return Repaired(tuple(healthy.values()), Counter(dropped.values()), changed)
+
+
+def _apply(utterances: Sequence[Utterance], findings: Iterable[Finding]) -> dict[int, Utterance]:
+    """What is left after drops and changes, by index."""
+    healthy = dict(enumerate(utterances))
+    for finding in findings:
+        if finding.index not in healthy:
+            continue
+        if finding.drop:
+            del healthy[finding.index]
+        else:
+            healthy[finding.index] = replace(healthy[finding.index], **finding.changes)
+    return healthy

@@ -1,0 +1,247 @@
+"""A training run put together: data checked, objects built, trained, and exported as a model directory."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.markup import escape
+from safetensors.torch import load_file, save_file
+
+from asr.builders import (
+    BYTES_PER_GIB,
+    build_noise,
+    build_optimizer,
+    build_recognizer,
+    build_schedule,
+    build_spec_augment,
+    build_tokenizer,
+    check_case,
+    model_files,
+)
+from asr.config import Config
+from asr.data.audio_cache import AudioStore
+from asr.data.dataset import SpeechDataset, load_batches
+from asr.data.doctor import Requirements, Usable, usable
+from asr.data.manifest import read_manifest
+from asr.data.sampler import Draw, fill_batches
+from asr.errors import ConfigError, ManifestError
+from asr.features import GlobalStatistics
+from asr.files import replacing, write_json_lines
+from asr.model_card import model_card
+from asr.model_directory import write_model
+from asr.recognizer import Recognizer
+from asr.text.normalize import normalize
+from asr.text.tokenizer import load_tokenizer
+from asr.text.tokens import Tokenizer
+from asr.training.checkpoint import average
+from asr.training.loop import LoopOptions, Trainer
+from asr.training.monitor import Monitor
+from asr.training.run_directory import write_environment
+from asr.types import Utterance
+
+NAMED_DROPS = 5  # utterances named on the screen; dropped.jsonl names them all
+
+
+def train(config: Config, run_dir: Path, console: Console) -> Path:
+    """Train to the end, going on from a checkpoint if there is one; returns the model directory."""
+    with Monitor(run_dir, config.training.epochs, console) as monitor:
+        trainer = build_trainer(config, run_dir, monitor)
+        with trainer.stopping_on_signals():
+            trainer.fit()
+        return export(config, run_dir, trainer, console)
+
+
+def export(config: Config, run_dir: Path, trainer: Trainer, console: Console) -> Path:
+    """Write the mean of the best checkpoints as a model directory, with its validation figures on the card."""
+    best = trainer.best_checkpoints()
+    trainer.recognizer.model.load_state_dict(average(best))
+    values, _ = trainer.validate()
+    epochs = sorted(int(path.name.split("-")[1]) + 1 for path in best)
+    console.print(
+        f"mean of the best epochs ({', '.join(map(str, epochs))}): validation WER {100 * values['wer']:.2f} %",
+        highlight=False,
+    )
+    model_dir = run_dir / "model"
+    files = model_files(config, trainer.recognizer)
+    write_model(model_dir, files, model_card(config, {"dev": values}))
+    return model_dir
+
+
+def build_trainer(config: Config, run_dir: Path, monitor: Monitor) -> Trainer:
+    """Everything a run needs, from its config."""
+    console = monitor.console
+    torch.manual_seed(config.seed)
+    fabric = build_fabric(config)
+    write_environment(run_dir, fabric.device, fabric._precision.precision)
+    train_texts, dev_texts = read_texts(config.data.train, config), read_texts(config.data.dev, config)
+    recognizer = build_recognizer(
+        config.features,
+        config.model,
+        config.decoding,
+        sample_rate=config.data.sample_rate,
+        case=check_case(config.text.case),
+        tokenizer=learn_tokenizer(config, run_dir, train_texts),
+    )
+    train_set = check_data(config, recognizer, train_texts, max(config.augment.speeds))
+    dev_set = check_data(config, recognizer, dev_texts, fastest_speed=1.0)
+    report_drops({"train": train_set, "dev": dev_set}, run_dir, console)
+    stores = {name: fill_store(config, part, console) for name, part in (("train", train_set), ("dev", dev_set))}
+    noise = build_noise(config.augment, config.data.sample_rate, config.machine.cache_gib)
+    train_data = SpeechDataset(stores["train"], train_set.targets, config.seed, noise)
+    if config.features.normalize == "global":
+        set_global_statistics(recognizer, train_data, run_dir)
+    describe(recognizer, train_set, dev_set, fabric, console)
+    return Trainer(
+        fabric,
+        recognizer,
+        build_spec_augment(config.augment),
+        build_optimizer(config.optim, recognizer.model),
+        build_schedule(config.optim),
+        train_data,
+        SpeechDataset(stores["dev"], dev_set.targets),
+        monitor,
+        run_dir / "checkpoints",
+        loop_options(config),
+    )
+
+
+def build_fabric(config: Config) -> Fabric:
+    """Device and precision; `auto` takes a GPU, and bfloat16, where there are such."""
+    machine = config.machine
+    if machine.accelerator not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"machine.accelerator: expected auto, cpu or cuda, got {machine.accelerator!r}")
+    if machine.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("machine.accelerator: expected a CUDA device, found none; use machine.accelerator=cpu")
+    on_gpu = machine.accelerator != "cpu" and torch.cuda.is_available()
+    match machine.precision:
+        case "auto":
+            has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
+            precision = "bf16-mixed" if has_bf16 else "32-true"
+        case "bf16":
+            precision = "bf16-mixed"
+        case "float32":
+            precision = "32-true"
+        case unknown:
+            raise ConfigError(f"machine.precision: expected auto, float32 or bf16, got {unknown!r}")
+    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices itself; emulated, they would be slower than float32."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def read_texts(manifests: Sequence[str], config: Config) -> list[Utterance]:
+    """All utterances of several manifests, texts normalised, ids unique among them."""
+    case = check_case(config.text.case)
+    utterances = [replace(u, text=normalize(u.text, case)) for manifest in manifests for u in read_manifest(manifest)]
+    repeated = [id for id, count in Counter(u.id for u in utterances).items() if count > 1]
+    if repeated:
+        raise ManifestError(f"the id {repeated[0]!r} occurs more than once in {', '.join(manifests)}")
+    if not utterances:
+        raise ManifestError(f"expected utterances in {', '.join(manifests)}, found none")
+    return utterances
+
+
+def learn_tokenizer(config: Config, run_dir: Path, utterances: Sequence[Utterance]) -> Tokenizer:
+    """The run's tokenizer: learnt once, then read, so that a resumed run cannot number tokens anew."""
+    path = run_dir / "tokenizer.json"
+    if path.is_file():
+        return load_tokenizer(path)
+    tokenizer = build_tokenizer(config.text, (u.text for u in utterances))
+    tokenizer.save(path)
+    return tokenizer
+
+
+def check_data(config: Config, recognizer: Recognizer, utterances: Sequence[Utterance], fastest_speed: float) -> Usable:
+    """What can be trained on, by the manifest doctor's cheap part."""
+    requirements = Requirements(
+        recognizer.tokenizer,
+        lambda samples: recognizer.model.frontend.num_output_frames(recognizer.features.num_frames(samples)),
+        recognizer.sample_rate,
+        fastest_speed,
+    )
+    found = usable(
+        utterances,
+        requirements,
+        min_duration=config.data.min_duration_seconds,
+        max_duration=config.data.max_duration_seconds,
+    )
+    if not found.kept:
+        raise ManifestError(f"none of {len(utterances)} utterances can be used; the first: {found.dropped[0].message}")
+    return found
+
+
+def report_drops(sets: dict[str, Usable], run_dir: Path, console: Console) -> None:
+    """Say what is left out and why, briefly here and wholly in dropped.jsonl."""
+    findings = [(name, finding) for name, part in sets.items() for finding in part.dropped]
+    write_json_lines(run_dir / "dropped.jsonl", [{"set": name, **f.to_json()} for name, f in findings])
+    if not findings:
+        return
+    counts = ", ".join(f"{n} {code}" for code, n in Counter(f.code for _, f in findings).most_common())
+    console.print(f"[yellow]left out: {counts}[/] (all of them in {run_dir / 'dropped.jsonl'})", highlight=False)
+    for name, finding in findings[:NAMED_DROPS]:
+        console.print(f"  {name} {escape(finding.utterance_id)}: {escape(finding.message)}", highlight=False)
+
+
+def fill_store(config: Config, part: Usable, console: Console) -> AudioStore:
+    """The audio of a set, cached when it fits the budget."""
+    store = AudioStore(part.kept, config.data.sample_rate)
+    budget = int(config.machine.cache_gib * BYTES_PER_GIB)
+    if not store.fill(budget, num_threads=max(1, torch.get_num_threads()), show_progress=console.is_terminal):
+        console.print(
+            f"decoded audio needs {store.expected_bytes() / BYTES_PER_GIB:.1f} GiB, machine.cache_gib allows "
+            f"{config.machine.cache_gib:g}: files are read as they are needed"
+        )
+    return store
+
+
+def set_global_statistics(recognizer: Recognizer, data: SpeechDataset, run_dir: Path) -> None:
+    """Mean and deviation of the training set's features, computed once for a run."""
+    path = run_dir / "features.safetensors"
+    if not path.is_file():
+        durations = [u.duration for u in data.store.utterances]
+        plan = [[Draw(i, 0) for i in batch] for batch in fill_batches(durations, range(len(durations)), budget=300.0)]
+        statistics = GlobalStatistics(recognizer.features.num_features)
+        for batch in load_batches(SpeechDataset(data.store, data.targets), plan, num_workers=1):
+            statistics.update(*recognizer.features.unnormalized(batch.waveforms, batch.waveform_lengths))
+        recognizer.features.set_statistics(statistics.finish())
+        with replacing(path) as temporary:
+            save_file(recognizer.features.state_dict(), temporary)
+    recognizer.features.load_state_dict(load_file(path))
+
+
+def describe(recognizer: Recognizer, train: Usable, dev: Usable, fabric: Fabric, console: Console) -> None:
+    """One look at what is about to be trained."""
+    num_weights = sum(parameter.numel() for parameter in recognizer.model.parameters())
+    hours = {name: sum(u.duration for u in part.kept) / 3600 for name, part in (("train", train), ("dev", dev))}
+    console.print(
+        f"{num_weights / 1e6:.2f} million weights, {recognizer.tokenizer.vocab_size} tokens, "
+        f"{recognizer.features.num_features} features; {hours['train']:.2f} h in {len(train.kept)} utterances "
+        f"to train on, {hours['dev']:.2f} h in {len(dev.kept)} to validate on; "
+        f"{fabric.device}, {fabric._precision.precision}",
+        highlight=False,
+    )
+
+
+def loop_options(config: Config) -> LoopOptions:
+    """The loop's share of the config."""
+    training = config.training
+    return LoopOptions(
+        seed=config.seed,
+        epochs=training.epochs,
+        batch_seconds=config.data.batch_seconds,
+        speeds=config.augment.speeds,
+        clip_norm=config.optim.clip_norm,
+        patience=training.patience,
+        average_best=training.average_best,
+        checkpoint_minutes=training.checkpoint_minutes,
+        log_every_steps=training.log_every_steps,
+        num_samples=training.num_samples,
+        nonfinite_patience=training.nonfinite_patience,
+        num_workers=config.machine.num_workers,
+    )

@@ -1,0 +1,317 @@
+"""Log-mel and MFCC features: one batched torch module with Kaldi's conventions, the same code on CPU and GPU.
+
+A frame costs little arithmetic (25 ms at 16 kHz: a real FFT of 512 points, a 257 x 80 product, 80 logarithms)
+but its intermediates are nine times larger than the audio, so a whole batch at once is bound by memory. The work is
+therefore cut into tiles of frames whose intermediates stay near the core, and on a CPU each thread takes whole tiles:
+threads that share every single operation wait for each other dozens of times a tile, which costs a third on an idle
+machine and almost everything on a busy one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr.errors import ConfigError, ModelError
+from asr.features.frames import Statistics, append_deltas, normalize_utterances, padding_mask
+from asr.features.kaldi import (
+    EPSILON,
+    INT16_SCALE,
+    WINDOW_NAMES,
+    Count,
+    cosine_matrix,
+    mel_matrix,
+    num_frames,
+    window_function,
+)
+
+FEATURE_NAMES = ("logmel", "mfcc")
+NORMALIZE_NAMES = ("none", "utterance", "global")
+
+# A frame needs about 6 kB on its way (samples, spectrum). Smaller tiles than these spend their time on calls; a GPU
+# wants few, large launches, and there the tile only bounds memory (200 MB).
+MIN_CPU_TILE_FRAMES = 256
+MAX_CPU_TILE_FRAMES = 768
+GPU_TILE_FRAMES = 2**15
+
+# Filters that are neighbours share their few bins: products of 16 filters with those bins only, instead of all
+# filters with all bins, halve the time.
+FILTERS_PER_PRODUCT = 16
+
+
+Tile = tuple[slice, slice]  # utterances, frames
+
+
+class Filterbank(nn.Module):
+    """Waveforms to log-mel or MFCC features, with Kaldi's conventions, in float32 whatever the autocast type.
+
+    Samples are taken at int16 scale; each frame loses its mean, is pre-emphasised, windowed and padded to a power
+    of two; the mel filters weigh its power spectrum. `Filterbank(num_mels=40, use_energy=True, deltas=2)` gives the
+    123 inputs of Graves, Mohamed & Hinton 2013 ("Speech recognition with deep recurrent neural networks").
+
+    Args:
+        name: "logmel", or "mfcc": cosine transform (Kaldi's, orthonormal) and lifter on top of log-mel.
+        num_ceps: MFCCs, including the zeroth; "logmel" has none.
+        window: "povey" (a Hann window to the power 0.85), "hamming", "hanning", "rectangular" or "blackman".
+        dither: standard deviation of the noise added while training, in int16 steps.
+        low_freq, high_freq: of the mel filters, Hz; `high_freq` <= 0 counts from the Nyquist frequency.
+        use_energy: log energy of the frame before pre-emphasis; comes first for "logmel" and in place of the
+            zeroth coefficient for "mfcc".
+        deltas: append this many time derivatives, 0 to 2.
+        normalize: "none", "utterance" (over the valid frames of each) or "global" (by the buffers `mean` and
+            `std`, which `set_statistics` sets and the state dict keeps).
+
+    Raises ConfigError, naming the option.
+    """
+
+    window: Tensor  # (frame_length_samples,) at int16 scale
+    filters: Tensor  # (2 * num_bins, num_mels): each row twice, for real and imaginary part
+    cosines: Tensor  # (num_mels, num_ceps), "mfcc" only
+    mean: Tensor  # (F,), normalize="global" only
+    std: Tensor  # (F,), normalize="global" only
+
+    def __init__(
+        self,
+        name: str = "logmel",
+        *,
+        sample_rate: int = 16000,
+        num_mels: int = 80,
+        num_ceps: int = 13,
+        frame_length_ms: float = 25.0,
+        frame_shift_ms: float = 10.0,
+        window: str = "povey",
+        preemphasis: float = 0.97,
+        dither: float = 0.0,
+        low_freq: float = 20.0,
+        high_freq: float = 0.0,
+        use_energy: bool = False,
+        deltas: int = 0,
+        normalize: str = "none",
+    ) -> None:
+        super().__init__()
+        _expect_one_of("name", name, FEATURE_NAMES)
+        _expect_one_of("window", window, WINDOW_NAMES)
+        _expect_one_of("normalize", normalize, NORMALIZE_NAMES)
+        _expect_one_of("deltas", deltas, (0, 1, 2))
+        _expect_range("sample_rate", sample_rate, 1)
+        _expect_range("num_mels", num_mels, 3)
+        _expect_range("preemphasis", preemphasis, 0.0, 1.0)
+        _expect_range("dither", dither, 0.0)
+        self.name = name
+        self.sample_rate = sample_rate
+        self.preemphasis = preemphasis
+        self.dither = dither
+        self.use_energy = use_energy
+        self.deltas = deltas
+        self.normalize = normalize
+        # Kaldi's order of multiplication and its truncation, for rates such as 11025 and 22050.
+        self.frame_length_samples = int(sample_rate * 0.001 * frame_length_ms)
+        self.frame_shift_samples = int(sample_rate * 0.001 * frame_shift_ms)
+        _expect_range("frame_length_ms in samples", self.frame_length_samples, 2)
+        _expect_range("frame_shift_ms in samples", self.frame_shift_samples, 1)
+        self.fft_size = 2 ** math.ceil(math.log2(self.frame_length_samples))
+        self.register_buffer("window", window_function(window, self.frame_length_samples), persistent=False)
+        mels = mel_matrix(num_mels, self.fft_size, sample_rate, low_freq, high_freq)
+        self.register_buffer("filters", mels.T.repeat_interleave(2, dim=0).contiguous(), persistent=False)
+        self._filter_groups = _filter_groups(self.filters)
+        if name == "mfcc":
+            _expect_range("num_ceps", num_ceps, 1, num_mels)
+            self.register_buffer("cosines", cosine_matrix(num_mels, num_ceps), persistent=False)
+        self._num_static = num_ceps if name == "mfcc" else num_mels + int(use_energy)
+        self._has_statistics = False
+        if normalize == "global":
+            self.register_buffer("mean", torch.zeros(self.num_features))
+            self.register_buffer("std", torch.zeros(self.num_features))  # zero, which no std is: not set yet
+            self.register_load_state_dict_post_hook(_look_at_statistics_again)  # type: ignore[no-untyped-call]
+
+    @property
+    def num_features(self) -> int:
+        """F, the number of features in a frame, derivatives included."""
+        return self._num_static * (1 + self.deltas)
+
+    def num_frames(self, num_samples: Count) -> Count:
+        """Frames that `forward` makes of `num_samples`: int, or int64 array or tensor."""
+        return num_frames(num_samples, self.frame_length_samples, self.frame_shift_samples)
+
+    def set_statistics(self, statistics: Statistics) -> None:
+        """Set `mean` and `std` for normalize="global". Raises ConfigError when they belong to other features."""
+        if self.normalize != "global":
+            raise ConfigError(f"features: statistics are for normalize='global', got normalize={self.normalize!r}")
+        if statistics.mean.shape != self.mean.shape or statistics.std.shape != self.std.shape:
+            raise ConfigError(
+                f"features: expected statistics of {self.num_features} features, got mean "
+                f"{tuple(statistics.mean.shape)} and std {tuple(statistics.std.shape)}"
+            )
+        self.mean.copy_(statistics.mean)
+        self.std.copy_(statistics.std)
+        self._has_statistics = False  # looked at again by the next forward
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of padded utterances; an utterance's features do not depend on the rest of the batch.
+
+        Args:
+            waveforms: (B, N) float32 in [-1, 1]; samples past `lengths[b]` are ignored.
+            lengths: (B,) int64, samples, on the same device. Those of 0 or of less than one frame are fine.
+
+        Returns: features (B, T, F) float32, zero past their lengths, T = num_frames(N); lengths (B,) int64, frames.
+
+        Raises:
+            ValueError: wrong shape, type or device; a length outside 0..N (looked at on the CPU only: on a GPU
+                it would stop the queue).
+            ModelError: normalize="global" without statistics.
+        """
+        features, frame_lengths = self.unnormalized(waveforms, lengths)
+        if self.normalize == "utterance":
+            features = normalize_utterances(features, frame_lengths)
+        elif self.normalize == "global":
+            self._require_statistics()
+            padding = padding_mask(frame_lengths, features.shape[1])
+            features = features.sub_(self.mean).div_(self.std).masked_fill_(padding, 0.0)
+        return features, frame_lengths
+
+    @torch.no_grad()
+    def unnormalized(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` without the normalisation: what `GlobalStatistics` is fed with."""
+        _check_batch(waveforms, lengths)
+        if self.training and self.dither > 0:
+            waveforms = waveforms + torch.randn_like(waveforms) * (self.dither / INT16_SCALE)
+        frame_lengths = self.num_frames(lengths)
+        with torch.autocast(waveforms.device.type, enabled=False), _full_precision_products():
+            features = self._static_features(waveforms, frame_lengths)
+        if self.deltas:
+            features = append_deltas(features, frame_lengths, self.deltas)
+        return features, frame_lengths
+
+    def _static_features(self, waveforms: Tensor, frame_lengths: Tensor) -> Tensor:
+        num_padded = self.num_frames(waveforms.shape[1])
+        features = waveforms.new_empty(waveforms.shape[0], num_padded, self._num_static)
+        if features.numel() == 0:
+            return features
+        # (B, N) -> (B, T, frame_length_samples), a view: frames overlap and are never copied as such
+        frames = waveforms.unfold(1, self.frame_length_samples, self.frame_shift_samples)
+
+        def fill(tile: Tile) -> None:
+            with torch.inference_mode():  # a mode of the thread: the caller's no_grad does not reach here
+                features[tile] = self._tile_features(frames[tile])
+
+        num_threads = torch.get_num_threads() if waveforms.device.type == "cpu" else 1
+        tiles = list(_tiles(features.shape[0], num_padded, _tile_frames(features, num_threads)))
+        _for_each(fill, tiles, num_threads)
+        return features.masked_fill_(padding_mask(frame_lengths, num_padded), 0.0)
+
+    def _tile_features(self, frames: Tensor) -> Tensor:
+        """(b, t, frame_length_samples) -> (b, t, number of static features)."""
+        centred = frames - frames.mean(-1, keepdim=True)
+        windowed = frames.new_empty(*frames.shape[:2], self.fft_size)
+        windowed[..., self.frame_length_samples :] = 0
+        emphasised = windowed[..., : self.frame_length_samples]
+        torch.sub(centred[..., 1:], centred[..., :-1], alpha=self.preemphasis, out=emphasised[..., 1:])
+        torch.mul(centred[..., :1], 1 - self.preemphasis, out=emphasised[..., :1])
+        emphasised *= self.window
+        # |z|^2 is left to the product with `filters`, which adds both squares: torch.abs alone costs more than the FFT
+        squares = torch.view_as_real(torch.fft.rfft(windowed)).square_().flatten(2)
+        log_mel = frames.new_empty(*frames.shape[:2], self.filters.shape[1])
+        for bins, mels in self._filter_groups:
+            torch.mm(squares[..., bins].flatten(0, 1), self.filters[bins, mels], out=log_mel.flatten(0, 1)[:, mels])
+        log_mel.clamp_(min=EPSILON).log_()
+        features = log_mel @ self.cosines if self.name == "mfcc" else log_mel
+        return self._with_energy(features, centred) if self.use_energy else features
+
+    def _with_energy(self, features: Tensor, centred: Tensor) -> Tensor:
+        energy = centred.square_().sum(-1, keepdim=True).mul_(INT16_SCALE**2).clamp_(min=EPSILON).log_()
+        replaced = 1 if self.name == "mfcc" else 0
+        return torch.cat([energy, features[..., replaced:]], dim=-1)
+
+    def _require_statistics(self) -> None:
+        # The answer is kept, because asking a GPU stops its queue.
+        if not self._has_statistics and not bool((self.std > 0).all()):
+            raise ModelError(
+                "normalize='global' has no statistics yet: load a trained state dict, or accumulate them with "
+                "GlobalStatistics and call set_statistics"
+            )
+        self._has_statistics = True
+
+
+def _look_at_statistics_again(module: nn.Module, _: Any) -> None:
+    assert isinstance(module, Filterbank)
+    module._has_statistics = False
+
+
+def _filter_groups(filters: Tensor) -> list[tuple[slice, slice]]:
+    """Rows that neighbouring columns of (2 * num_bins, num_mels) filters use, and those columns."""
+    groups = []
+    for first in range(0, filters.shape[1], FILTERS_PER_PRODUCT):
+        mels = slice(first, first + FILTERS_PER_PRODUCT)
+        used = filters[:, mels].sum(1).nonzero()
+        groups.append((slice(int(used.min()), int(used.max()) + 1), mels))
+    return groups
+
+
+def _tile_frames(features: Tensor, num_threads: int) -> int:
+    if features.device.type != "cpu":
+        return GPU_TILE_FRAMES
+    share = math.ceil(features.shape[0] * features.shape[1] / num_threads)
+    return max(MIN_CPU_TILE_FRAMES, min(share, MAX_CPU_TILE_FRAMES))
+
+
+def _tiles(num_utterances: int, num_padded: int, tile_frames: int) -> Iterator[Tile]:
+    """Cut (B, T) into blocks of about equal size: many short utterances, or a part of one long one."""
+    rows = max(1, tile_frames // num_padded)
+    columns = math.ceil(num_padded / math.ceil(num_padded / tile_frames))
+    for row in range(0, num_utterances, rows):
+        for column in range(0, num_padded, columns):
+            yield slice(row, row + rows), slice(column, column + columns)
+
+
+def _for_each(fill: Callable[[Tile], None], tiles: list[Tile], num_threads: int) -> None:
+    """Call `fill` for every tile, in threads that do not share operations. They end here: nothing survives a fork."""
+    if num_threads == 1 or len(tiles) == 1:
+        for tile in tiles:
+            fill(tile)
+        return
+    # torch counts the threads of an operation for each calling thread, so the caller's number stays as it is.
+    with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(fill, tiles))
+
+
+@contextmanager
+def _full_precision_products() -> Iterator[None]:
+    """Keep TF32 and bf16 products off, which a training may have allowed: they cost 5e-4 in the log domain."""
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    reduced = [(backend, backend.fp32_precision) for backend in backends if backend.fp32_precision in ("tf32", "bf16")]
+    for backend, _ in reduced:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in reduced:
+            backend.fp32_precision = precision
+
+
+def _expect_one_of(option: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"features: expected {option} to be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def _expect_range(option: str, value: float, low: float, high: float = math.inf) -> None:
+    if not low <= value <= high:
+        expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+        raise ConfigError(f"features: expected {option} to be {expected}, got {value:g}")
+
+
+def _check_batch(waveforms: Tensor, lengths: Tensor) -> None:
+    if waveforms.ndim != 2 or waveforms.dtype != torch.float32:
+        raise ValueError(f"expected (B, N) float32 waveforms, got {tuple(waveforms.shape)} {waveforms.dtype}")
+    if lengths.shape != waveforms.shape[:1] or lengths.dtype != torch.int64:
+        raise ValueError(f"expected ({waveforms.shape[0]},) int64 lengths, got {tuple(lengths.shape)} {lengths.dtype}")
+    if lengths.device != waveforms.device:
+        raise ValueError(f"expected lengths on {waveforms.device} beside the waveforms, got {lengths.device}")
+    if lengths.device.type == "cpu" and bool(((lengths < 0) | (lengths > waveforms.shape[1])).any()):
+        raise ValueError(f"expected lengths from 0 to {waveforms.shape[1]} samples, got {lengths.tolist()}")

@@ -1,0 +1,122 @@
+"""What is done to finished frames: time derivatives and mean-variance normalisation, over valid frames only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.errors import ConfigError
+
+DELTA_WINDOW = 2  # frames on each side of the regression, Kaldi's default
+
+# Rounding moves a log-mel value by about 1e-6 and speech by more than 0.1. The floor lies between the two,
+# so that a constant feature (digital silence, an empty band) comes out as zero and not as amplified rounding.
+MIN_STD = 1e-3
+
+
+def append_deltas(features: Tensor, lengths: Tensor, order: int) -> Tensor:
+    """Append `order` time derivatives, Kaldi's `add-deltas`: regression over two frames on each side.
+
+    Args:
+        features: (B, T, F) float32. Frames past `lengths[b]` are ignored; the first and last valid frame of each
+            utterance stand in for frames outside it.
+        lengths: (B,) int64, frames.
+        order: 1 for deltas, 2 for deltas and delta-deltas.
+
+    Returns: (B, T, F * (1 + order)); frames past `lengths[b]` are zero.
+    """
+    num_padded = features.shape[1]
+    if num_padded == 0:
+        return features.repeat(1, 1, 1 + order)
+    position = torch.arange(num_padded, device=features.device)
+    inside = torch.minimum(position, (lengths[:, None] - 1).clamp(min=0))  # (B, T)
+    held = features.gather(1, inside[:, :, None].expand_as(features))
+    # The edges are extended once, before the first derivative: Kaldi's second derivative is one 9-tap filter
+    # over the features, not a filter over deltas that were extended themselves.
+    extended = _repeat_edges(held, order * DELTA_WINDOW)
+    columns = [held]
+    for remaining in reversed(range(order)):
+        extended = _slope(extended)
+        margin = remaining * DELTA_WINDOW
+        columns.append(extended[:, margin : margin + num_padded])
+    return torch.cat(columns, dim=2).masked_fill_(padding_mask(lengths, num_padded), 0.0)
+
+
+def _repeat_edges(features: Tensor, num_repeats: int) -> Tensor:
+    first = features[:, :1].expand(-1, num_repeats, -1)
+    last = features[:, -1:].expand(-1, num_repeats, -1)
+    return torch.cat([first, features, last], dim=1)
+
+
+def _slope(features: Tensor) -> Tensor:
+    """Least-squares slope over five frames: (B, T + 4, F) -> (B, T, F)."""
+    size = features.shape[1] - 2 * DELTA_WINDOW
+    offsets = range(1, DELTA_WINDOW + 1)
+    shifted = [features[:, DELTA_WINDOW + n :][:, :size] - features[:, DELTA_WINDOW - n :][:, :size] for n in offsets]
+    norm = 2 * sum(n * n for n in offsets)
+    return torch.stack([difference * (n / norm) for n, difference in zip(offsets, shifted)]).sum(0)
+
+
+def normalize_utterances(features: Tensor, lengths: Tensor) -> Tensor:
+    """Zero mean and unit (population) variance of each feature over the valid frames of each utterance.
+
+    `features`: (B, T, F) float32; `lengths`: (B,) int64, frames. Constant features, as in digital silence or in an
+    utterance of one frame, become zero; so do frames past `lengths[b]`.
+    """
+    padding = padding_mask(lengths, features.shape[1])
+    count = lengths.clamp(min=1)[:, None, None]
+    # Relative to the first frame a constant feature is exactly zero; its float32 mean need not be exact.
+    centred = (features - features[:, :1]).masked_fill_(padding, 0.0)
+    centred -= centred.sum(1, keepdim=True) / count
+    centred.masked_fill_(padding, 0.0)
+    std = (centred.square().sum(1, keepdim=True) / count).sqrt_()
+    return centred.div_(std.clamp_(min=MIN_STD))
+
+
+def padding_mask(lengths: Tensor, num_padded: int) -> Tensor:
+    """True past each length: (B, T, 1) bool."""
+    return (torch.arange(num_padded, device=lengths.device) >= lengths[:, None]).unsqueeze(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Mean and standard deviation of each feature over a corpus."""
+
+    mean: Tensor  # (F,) float32
+    std: Tensor  # (F,) float32, at least MIN_STD
+
+
+class GlobalStatistics:
+    """Accumulates mean and variance over a corpus, in float64.
+
+    statistics = GlobalStatistics(filterbank.num_features)
+    for batch in batches:
+        statistics.update(*filterbank.unnormalized(batch.waveforms, batch.waveform_lengths))
+    filterbank.set_statistics(statistics.finish())
+    """
+
+    def __init__(self, num_features: int) -> None:
+        self.num_frames = 0
+        self.sum = torch.zeros(num_features, dtype=torch.float64)
+        self.sum_of_squares = torch.zeros(num_features, dtype=torch.float64)
+
+    def update(self, features: Tensor, lengths: Tensor) -> None:
+        """Add the valid frames of `features`: (B, T, F) float32 with `lengths`: (B,) int64, frames."""
+        padding = padding_mask(lengths, features.shape[1])
+        values = features.double().masked_fill_(padding, 0.0)
+        self.num_frames += int(lengths.sum())
+        self.sum += values.sum((0, 1)).cpu()
+        self.sum_of_squares += values.square().sum((0, 1)).cpu()
+
+    def finish(self) -> Statistics:
+        """The statistics of everything added so far. Raises ConfigError when that was not a single frame."""
+        if self.num_frames == 0:
+            raise ConfigError(
+                "normalize='global': expected at least one frame to take the statistics from, got none; "
+                "every utterance is shorter than one frame"
+            )
+        mean = self.sum / self.num_frames
+        variance = (self.sum_of_squares / self.num_frames - mean.square()).clamp(min=0)
+        return Statistics(mean.float(), variance.sqrt().clamp(min=MIN_STD).float())

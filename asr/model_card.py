@@ -1,0 +1,51 @@
+"""The README.md of a model directory: what the model is, how well it does, and the command that made it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from asr.config import Config
+from asr.training.run_directory import commit, cpu_name
+
+ROWS = ("wer", "cer")
+
+
+def model_card(config: Config, results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The card's text. results: name of a set -> its figures as in score.json, `wer` and `cer` at least."""
+    model = config.model
+    direction = "bidirectional" if model.bidirectional else "one-directional"
+    lines = [
+        f"# {config.recipe}: {direction} {model.cell}, {model.num_layers} × {model.hidden_size}, CTC",
+        "",
+        f"Trained by `{command(config)}`" + (f" at commit `{commit()}`" if commit() else "") + f", seed {config.seed}.",
+        f"Training data: {', '.join(f'`{path}`' for path in config.data.train)} ({config.data.name}).",
+        "",
+        "| set | WER % | CER % | utterances | 95 % interval |",
+        "|---|---|---|---|---|",
+        *(_row(name, result) for name, result in results.items()),
+        "",
+        "`dev` chose the weights: it flatters. The other sets had no part in training." if len(results) > 1 else "",
+        f"Figures from a machine with {cpu_name()}.",
+        "",
+        "## Use",
+        "",
+        "```",
+        "asr transcribe recording.wav --model PATH_OF_THIS_DIRECTORY",
+        "```",
+        "",
+        f"Audio of any format is resampled to {config.data.sample_rate} Hz. The text is {config.text.case} case, "
+        f"in {config.text.tokenizer} tokens.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def command(config: Config) -> str:
+    """The command that trains this config again."""
+    return f"asr run {config.recipe} data={config.data.name}" if config.recipe != "custom" else "asr train"
+
+
+def _row(name: str, result: Mapping[str, Any]) -> str:
+    interval = result.get("wer_ci95")
+    shown = f"{100 * interval[0]:.2f}–{100 * interval[1]:.2f}" if interval and None not in interval else "–"
+    rates = " | ".join(f"{100 * result[key]:.2f}" if result[key] is not None else "–" for key in ROWS)
+    return f"| {name} | {rates} | {result.get('utterances', '–')} | {shown} |"

@@ -1,0 +1,46 @@
+"""Recipes: a folder each under `recipes/`, with a prepare.py that makes the corpus's manifests."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from asr.errors import ConfigError
+from asr.resources import resource_directory
+
+# prepare(name, options, out_dir, asr_data): see recipes/digits/prepare.py
+Prepare = Callable[[str, Mapping[str, object], Path, Path | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeCode:
+    """A recipe's own code."""
+
+    directory: Path
+    prepare: Prepare
+
+
+def load_recipe(name: str) -> RecipeCode:
+    """Load `recipes/<name>/prepare.py`, which may import its neighbours relatively."""
+    directory = resource_directory("recipes") / name
+    if not (directory / "prepare.py").is_file():
+        raise ConfigError(f"the recipe {name!r} has no prepare.py: nothing to prepare, train on your manifests")
+    package = f"asr_recipe_{name}"
+    _load(package, directory / "__init__.py", is_package=True)
+    module = _load(f"{package}.prepare", directory / "prepare.py", is_package=False)
+    return RecipeCode(directory, module.prepare)
+
+
+def _load(name: str, path: Path, is_package: bool) -> ModuleType:
+    if name in sys.modules:
+        return sys.modules[name]
+    locations = [str(path.parent)] if is_package else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=locations)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

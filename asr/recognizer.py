@@ -1,0 +1,174 @@
+"""A loaded model: audio in, `Transcript` out, in bounded memory however long the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asr.audio import Source, from_array, open_audio
+from asr.features import Filterbank
+from asr.models.acoustic import AcousticModel, Emissions
+from asr.text.normalize import Case
+from asr.text.tokens import Tokenizer
+from asr.types import Batch, Hypothesis, Seconds, Transcript
+
+BLOCK_SECONDS = 10.0  # read at a time from a long recording
+
+
+class DecoderStream(Protocol):
+    """Log-probabilities of one recording piece by piece."""
+
+    def accept(self, log_probs: Tensor) -> None:
+        """Take the next (T, V) log-probabilities."""
+        ...
+
+    def finish(self) -> Hypothesis:
+        """The hypothesis for everything accepted."""
+        ...
+
+
+class Decoder(Protocol):
+    """What turns log-probabilities into hypotheses; see asr/decoding."""
+
+    def describe(self) -> dict[str, object]:
+        """Name and settings, for score.json."""
+        ...
+
+    def decode(self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]) -> list[Hypothesis]:
+        """(B, T, V) log-probabilities and (B,) lengths -> one hypothesis for each utterance."""
+        ...
+
+    def stream(self, utterance: str) -> DecoderStream:
+        """Begin one recording, named for messages, to be decoded piece by piece."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a long recording: what the model sees, and which samples of it are its own to transcribe."""
+
+    samples: NDArray[np.float32]
+    own_start: int  # counted from the window's first sample
+    own_end: int
+
+
+class Recognizer:
+    """Features, model, tokenizer and decoder that belong together.
+
+    Recordings up to `window_seconds` are seen whole. Longer ones go through the model in windows of that length, each
+    of which sees `context_seconds` more on both sides than it transcribes, so that words at the seams have their
+    surroundings; the decoder runs over the seams.
+    """
+
+    def __init__(
+        self,
+        features: Filterbank,
+        model: AcousticModel,
+        tokenizer: Tokenizer,
+        decoder: Decoder,
+        *,
+        case: Case = "lower",
+        window_seconds: Seconds = 40.0,
+        context_seconds: Seconds = 4.0,
+    ) -> None:
+        self.features = features
+        self.model = model
+        self.tokenizer = tokenizer
+        self.decoder = decoder
+        self.case = case  # of the transcripts it was trained on; references are brought to it before scoring
+        self.samples_per_frame = features.frame_shift_samples * model.frontend.subsampling
+        # Whole output frames, so that those of a window lie on the grid of the recording's.
+        self.window_frames = max(1, round(window_seconds * features.sample_rate / self.samples_per_frame))
+        self.context_frames = round(context_seconds * features.sample_rate / self.samples_per_frame)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio that the model was trained on, in Hz; everything else is resampled to it."""
+        return self.features.sample_rate
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.output.weight.device
+
+    @torch.inference_mode()
+    def emissions(self, waveforms: Tensor, lengths: Tensor) -> Emissions:
+        """(B, N) float32 waveforms and (B,) lengths in samples -> log-probabilities and their lengths in frames."""
+        features, num_frames = self.features(waveforms, lengths)
+        emissions: Emissions = self.model(features, num_frames)
+        return emissions
+
+    def recognize(self, batch: Batch) -> list[Hypothesis]:
+        """One hypothesis for each utterance of a batch."""
+        batch = batch.to(self.device)
+        log_probs, lengths = self.emissions(batch.waveforms, batch.waveform_lengths)
+        return self.decoder.decode(log_probs, lengths, batch.ids)
+
+    def transcribe(
+        self,
+        source: Source | NDArray[Any],
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        strict: bool = False,
+    ) -> Transcript:
+        """Transcribe a path ("-" is standard input), a binary file object, or an array of samples.
+
+        Args:
+            source: what to transcribe; arrays are (N,), (N, C) or (C, N), see `asr.audio.from_array`.
+            sample_rate: of an array, in Hz; None means the model's own.
+            channel: the one to take, from 0; None takes the mean of all.
+            strict: a file that is cut short or broken is an error instead of a warning.
+
+        Raises:
+            AudioError: the audio cannot be read.
+        """
+        if isinstance(source, np.ndarray):
+            audio = from_array(source, sample_rate or self.sample_rate, self.sample_rate, channel=channel)
+            return self._transcribe("the array", iter([audio.waveform]), lambda: audio.warnings)
+        if sample_rate is not None:
+            raise ValueError("expected sample_rate with an array only: a file says its own")
+        with open_audio(source, self.sample_rate, channel=channel, strict=strict) as stream:
+            return self._transcribe(stream.name, stream.blocks(BLOCK_SECONDS), lambda: stream.warnings)
+
+    def _transcribe(
+        self, name: str, blocks: Iterator[NDArray[np.float32]], warnings: Callable[[], tuple[str, ...]]
+    ) -> Transcript:
+        decoder_stream = self.decoder.stream(name)
+        num_samples = 0
+        for window in self._windows(blocks):
+            num_samples += window.own_end - window.own_start
+            decoder_stream.accept(self._own_log_probs(window))
+        hypothesis = decoder_stream.finish()
+        # the warnings of a stream are complete only now, when all of it was read
+        return Transcript(hypothesis.text, hypothesis.words, num_samples / self.sample_rate, warnings())
+
+    def _windows(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[Window]:
+        """Cut a stream of samples into overlapping windows, holding no more than one of them."""
+        context = self.context_frames * self.samples_per_frame
+        own = self.window_frames * self.samples_per_frame
+        held = np.zeros(0, dtype=np.float32)
+        own_start = 0  # in `held`; what lies before it is left context
+        for block in blocks:
+            held = np.concatenate((held, block))
+            while len(held) - own_start > own + context:
+                yield Window(held[: own_start + own + context], own_start, own_start + own)
+                forget = max(0, own_start + own - context)
+                held = held[forget:]
+                own_start = own_start + own - forget
+        yield Window(held, own_start, len(held))
+
+    def _own_log_probs(self, window: Window) -> Tensor:
+        """(T, V) log-probabilities of the frames that begin inside the window's own samples."""
+        waveform = torch.from_numpy(window.samples).to(self.device)[None]
+        log_probs, lengths = self.emissions(waveform, torch.tensor([waveform.shape[1]], device=self.device))
+        first = window.own_start // self.samples_per_frame
+        is_last = window.own_end == len(window.samples)
+        end = int(lengths[0]) if is_last else window.own_end // self.samples_per_frame
+        return log_probs[0, first:end]

@@ -1,0 +1,174 @@
+"""What a person sees of a run: a live progress bar, one line an epoch, TensorBoard, history.jsonl and curves.png."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from asr.files import replacing, write_text
+
+HISTORY = "history.jsonl"
+ALL_BLANK = 0.999
+SECONDS_BETWEEN_DRAWINGS = 30.0  # drawing takes half a second: too much for epochs of one
+
+
+class Monitor:
+    """Records steps and epochs of one run directory. `resume` forgets what came after the checkpoint."""
+
+    def __init__(self, run_dir: Path, num_epochs: int, console: Console | None = None) -> None:
+        self.run_dir = run_dir
+        self.num_epochs = num_epochs
+        self.console = console or Console()
+        self.records: list[dict[str, Any]] = []
+        self._drawn_at = time.monotonic()
+        self._bar: Progress | None = None
+        self._writer: SummaryWriter | None = None
+
+    def resume(self, step: int, epoch: int) -> None:
+        """Take up the history where `step` and `epoch` come next; what was recorded of them will be recorded anew."""
+        path = self.run_dir / HISTORY
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        next_up = {"step": step, "epoch": epoch}
+        self.records = [r for r in map(_record, lines) if r is not None and r[r["kind"]] < next_up[r["kind"]]]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in self.records))
+        self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=step)
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop_bar()
+        draw_curves(self.records, self.run_dir / "curves.png")
+        if self._writer is not None:
+            self._writer.close()
+
+    def start_epoch(self, epoch: int, num_batches: int, done: int) -> None:
+        """Show the bar of an epoch of which `done` batches were trained before."""
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._bar.add_task("", total=num_batches, completed=done, epoch=epoch + 1, epochs=self.num_epochs, loss="  …")
+        self._bar.start()
+
+    def advance(self) -> None:
+        """One batch more."""
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0])
+
+    def step(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Record training figures: loss (nats a label), lr, grad_norm."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], loss=f"{values['loss']:.3f}")
+        self._record({"kind": "step", "step": step, "epoch": epoch, **values}, prefix="train")
+
+    def epoch(self, step: int, epoch: int, values: dict[str, float], is_best: bool) -> None:
+        """Record validation figures, print the epoch's line, and redraw the curves now and then."""
+        self._stop_bar()
+        self._record({"kind": "epoch", "step": step, "epoch": epoch, **values}, prefix="dev")
+        self.console.print(epoch_line(epoch + 1, self.num_epochs, values, is_best), highlight=False)
+        if values["blank_share"] > ALL_BLANK:
+            self.console.print(
+                "  only blanks so far: usual in the first epochs; if it stays so, lower the learning rate "
+                "or look at the data with `asr check`",
+                style="yellow",
+            )
+        if time.monotonic() - self._drawn_at > SECONDS_BETWEEN_DRAWINGS:
+            draw_curves(self.records, self.run_dir / "curves.png")
+            self._drawn_at = time.monotonic()
+
+    def samples(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Show references with what the model made of them."""
+        for reference, hypothesis in pairs:
+            self.console.print(
+                f"    [dim]ref[/] {escape(reference)}\n    [dim]hyp[/] {escape(hypothesis)}", highlight=False
+            )
+
+    def note(self, message: str) -> None:
+        """Tell the user something, above the bar."""
+        self.console.print(message, highlight=False)
+
+    def _record(self, record: dict[str, Any], prefix: str) -> None:
+        self.records.append(record)
+        with (self.run_dir / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._writer is not None:
+            for name in record.keys() - {"kind", "step", "epoch"}:
+                self._writer.add_scalar(f"{prefix}/{name}", record[name], record["step"])
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:  # the last line of a run that was killed while it wrote
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def epoch_line(epoch: int, num_epochs: int, values: dict[str, float], is_best: bool) -> str:
+    """One epoch in one line."""
+    return (
+        f"epoch {epoch:3d}/{num_epochs}  loss {values['train_loss']:.3f}  dev {values['loss']:.3f}  "
+        f"WER {100 * values['wer']:6.2f} %  CER {100 * values['cer']:6.2f} %  "
+        f"blank {100 * values['blank_share']:3.0f} %{'  [green]best[/]' if is_best else ''}"
+    )
+
+
+def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw loss, word error rate, learning rate and gradient norm against the step."""
+    steps = [record for record in records if record["kind"] == "step"]
+    epochs = [record for record in records if record["kind"] == "epoch"]
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True)
+    _plot(axes[0, 0], steps, "loss", "training", scale=1.0, alpha=0.35)
+    _plot(axes[0, 0], epochs, "train_loss", "training, mean of the epoch", scale=1.0)
+    _plot(axes[0, 0], epochs, "loss", "validation", scale=1.0)
+    axes[0, 0].set(title="loss (nats a label)", yscale="log")
+    axes[0, 0].legend()
+    _plot(axes[0, 1], epochs, "wer", "words", scale=100.0)
+    _plot(axes[0, 1], epochs, "cer", "characters", scale=100.0)
+    axes[0, 1].set(title="validation error rate (%)", ylim=(0, None))
+    axes[0, 1].legend()
+    _plot(axes[1, 0], steps, "lr", "", scale=1.0)
+    axes[1, 0].set(title="learning rate", xlabel="step", ylim=(0, None))
+    _plot(axes[1, 1], steps, "grad_norm", "", scale=1.0)
+    axes[1, 1].set(title="gradient norm before clipping", xlabel="step", yscale="log")
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _plot(
+    axis: Any, records: Sequence[dict[str, Any]], name: str, label: str, scale: float, alpha: float = 1.0
+) -> None:
+    marker = "o" if 0 < len(records) < 3 else None  # one point makes no line
+    axis.plot(
+        [record["step"] for record in records],
+        [scale * record[name] for record in records],
+        label=label,
+        alpha=alpha,
+        marker=marker,
+    )

@@ -1,0 +1,98 @@
+"""The directory of a run: its config, the environment it ran in, and whether it may go on there."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.errors import ConfigError
+from asr.files import write_json
+
+CONFIG = "config.json"
+# Where a run lies and what it runs on may change between stopping and going on; nothing else.
+NOT_COMPARED = ("run_dir", "machine")
+PACKAGES = ("torch", "torchaudio", "numpy", "soundfile", "soxr", "lightning-fabric", "sentencepiece", "jiwer")
+
+Difference = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
+
+
+def claim(run_dir: Path, config: Mapping[str, Any], difference: Difference) -> None:
+    """Write the config into a new run directory, or see that the one there is the same.
+
+    Raises `ConfigError`, listing what differs, when the directory belongs to a run of another config.
+    """
+    path = run_dir / CONFIG
+    if path.is_file():
+        lines = difference(compared(json.loads(path.read_text(encoding="utf-8"))), compared(config))
+        if lines:
+            listing = "\n  ".join(lines)
+            raise ConfigError(
+                f"{run_dir} holds a run of another config (there -> asked for):\n  {listing}\n"
+                f"Choose another directory with run_dir=…, go back to that config, or delete {run_dir}."
+            )
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(path, config)
+
+
+def compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that decides the result."""
+    return {key: value for key, value in config.items() if key not in NOT_COMPARED}
+
+
+def write_environment(run_dir: Path, device: torch.device, precision: str) -> None:
+    """Write environment.json: what anybody needs to judge, or repeat, the figures of this run."""
+    write_json(
+        run_dir / "environment.json",
+        {
+            "command": sys.argv,
+            "commit": commit(),
+            "asr": package_version("asr"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+            "threads": torch.get_num_threads(),
+            "precision": precision,
+            "packages": {name: package_version(name) for name in PACKAGES},
+        },
+    )
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a distribution."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """The commit of the checkout this code runs from, `+changes` when files differ from it; None outside one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD").strip()
+        return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no").strip() else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def cpu_name() -> str:
+    """The processor's name, as far as the system tells."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

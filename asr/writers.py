@@ -1,0 +1,154 @@
+"""Transcript -> text of a file format, and the name of the file it goes to.
+
+A format is one function in `WRITERS`, from a `Transcript` and the name of its recording to the whole text of the
+file. Formats that list recordings (CTM, STM, TRN) write the name; the others have no place for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from asr.errors import ConfigError
+from asr.types import Transcript, Word
+
+Writer = Callable[[Transcript, str], str]
+
+STDIN = "-"
+NO_RECORDING = "-"  # the recording's name when audio came from a pipe or an array
+
+# A silence this long ends a segment: longer than pauses inside a sentence, which stay below one second.
+SEGMENT_PAUSE_SECONDS = 1.0
+
+_TIME_DECIMALS = 2  # whisper's; one frame of 10 ms
+_PROBABILITY_DECIMALS = 4
+
+
+def render(transcript: Transcript, name: str, recording: str = NO_RECORDING) -> str:
+    """Write `transcript` in the format called `name`, one of `WRITERS`.
+
+    Args:
+        transcript: what was recognised
+        name: the format
+        recording: file name without folder and extension, for formats that write it
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    if name not in WRITERS:
+        raise ConfigError(f"expected an output format among {', '.join(WRITERS)}, got {name!r}")
+    return WRITERS[name](transcript, recording)
+
+
+def _txt(transcript: Transcript, _recording: str) -> str:
+    return transcript.text + "\n"
+
+
+def _json(transcript: Transcript, _recording: str) -> str:
+    text = json.dumps(whisper_object(transcript), ensure_ascii=False, allow_nan=False, indent=2)
+    # A warning may name a file whose name is not UTF-8, which Python holds as lone surrogates that no file takes.
+    # Written as \udcxx they are valid JSON and read back as they were.
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8") + "\n"
+
+
+WRITERS: Mapping[str, Writer] = {"txt": _txt, "json": _json}
+
+
+def whisper_object(transcript: Transcript) -> dict[str, Any]:
+    """The object whisper writes as JSON, less what a CTC model does not have, plus `duration` and `warnings`.
+
+    Times are seconds with two decimals. Each `word` keeps whisper's leading space; `text` has none, neither of the
+    whole nor of a segment. Without word times there is one segment over the whole recording, without `words`.
+    """
+    return {
+        "text": transcript.text,
+        "segments": list(_whisper_segments(transcript)),
+        "duration": _time(transcript.duration),
+        "warnings": list(transcript.warnings),
+    }
+
+
+def segments(words: Sequence[Word]) -> list[tuple[Word, ...]]:
+    """Split words, in order of time, where nothing is said for `SEGMENT_PAUSE_SECONDS` or longer."""
+    # Compared in milliseconds: 2.3 - 1.3 is a pause of one second although the floats differ by less.
+    pause_milliseconds = round(1000 * SEGMENT_PAUSE_SECONDS)
+    starts = [0]
+    for index, (word, following) in enumerate(pairwise(words), start=1):
+        if round(1000 * (following.start - word.end)) >= pause_milliseconds:
+            starts.append(index)
+    ends = [*starts[1:], len(words)]
+    return [tuple(words[start:end]) for start, end in zip(starts, ends) if start < end]
+
+
+def _whisper_segments(transcript: Transcript) -> Iterator[dict[str, Any]]:
+    if transcript.text and not transcript.words:
+        yield {"id": 0, "start": 0.0, "end": _time(transcript.duration), "text": transcript.text}
+    for id, words in enumerate(segments(transcript.words)):
+        yield {
+            "id": id,
+            "start": _time(words[0].start),
+            "end": _time(words[-1].end),
+            "text": " ".join(word.text for word in words),
+            "words": [_whisper_word(word) for word in words],
+        }
+
+
+def _whisper_word(word: Word) -> dict[str, Any]:
+    return {
+        "word": f" {word.text}",
+        "start": _time(word.start),
+        "end": _time(word.end),
+        "probability": round(word.confidence, _PROBABILITY_DECIMALS),
+    }
+
+
+def _time(seconds: float) -> float:
+    return round(seconds, _TIME_DECIMALS)
+
+
+def output_paths(inputs: Sequence[str], directory: Path, suffix: str) -> list[Path]:
+    """Choose a file below `directory` for each input so that no two different inputs share one.
+
+    The name is the first of these that no other input claims: `a.txt`; `a.wav.txt` (beside `a.mp3.txt`);
+    `monday/a.wav.txt`; `june/monday/a.wav.txt`; and so on up the input's folders. All inputs that claim the same
+    name move on together, so the outcome does not depend on their order.
+
+    Args:
+        inputs: audio files, `-` for stdin (called `stdin`); the same file twice gets the same output
+        directory: folder of the outputs
+        suffix: of the output files, with its dot
+
+    Returns:
+        One path for each input, in order.
+    """
+    sources = [_absolute("stdin" if name == STDIN else name) for name in inputs]
+    rungs = dict.fromkeys(sources, 0)
+    while crowded := _crowded(rungs):
+        for source in crowded:
+            rungs[source] += 1
+    return [directory / (_claim(source, rungs[source]) + suffix) for source in sources]
+
+
+def _absolute(name: str) -> Path:
+    # Not Path.resolve(): two links to one recording have names of their own.
+    return Path(os.path.abspath(name))  # noqa: PTH100
+
+
+def _crowded(rungs: Mapping[Path, int]) -> list[Path]:
+    """Sources whose claim another source makes too, less those that have no further name."""
+    claims = {source: _claim(source, rung) for source, rung in rungs.items()}
+    times = Counter(claims.values())
+    return [source for source, claim in claims.items() if times[claim] > 1 and rungs[source] < _last_rung(source)]
+
+
+def _claim(source: Path, rung: int) -> str:
+    return source.stem if rung == 0 else "/".join(source.parts[1:][-rung:])
+
+
+def _last_rung(source: Path) -> int:
+    return len(source.parts) - 1

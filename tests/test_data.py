@@ -1,0 +1,117 @@
+"""The sampler, the audio cache and batches."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import SAMPLE_RATE, sung_corpus
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.augment import AdditiveNoise
+from asr.data.audio_cache import AudioStore
+from asr.data.dataset import SpeechDataset, load_batches
+from asr.data.manifest import read_manifest
+from asr.data.sampler import Draw, fill_batches, padding_share, plan_epoch, plan_in_order
+from asr.errors import AudioError
+
+durations = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
+
+
+@given(durations, st.integers(0, 3))
+def test_a_plan_has_every_utterance_once_within_the_budget(lengths, epoch):
+    plan = plan_epoch(np.array(lengths), budget=60.0, seed=7, epoch=epoch)
+    assert sorted(index for batch in plan for index in batch) == list(range(len(lengths)))
+    for batch in plan:
+        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 60.0 + 1e-9
+
+
+def test_a_plan_is_a_function_of_seed_and_epoch():
+    lengths = np.random.default_rng(0).uniform(1, 15, 500)
+    assert plan_epoch(lengths, 120.0, 1, 3) == plan_epoch(lengths, 120.0, 1, 3)
+    assert plan_epoch(lengths, 120.0, 1, 3) != plan_epoch(lengths, 120.0, 1, 4)
+    assert plan_epoch(lengths, 120.0, 2, 3) != plan_epoch(lengths, 120.0, 1, 3)
+
+
+@pytest.mark.parametrize("budget", [60.0, 160.0, 600.0])
+def test_padding_is_below_five_percent(budget):
+    """On durations as those of read speech: 4,000 utterances, gamma-distributed around 6 s."""
+    lengths = np.random.default_rng(0).gamma(4.0, 1.5, 4000).clip(0.5, 30)
+    for epoch in range(3):
+        assert padding_share(lengths, plan_epoch(lengths, budget, 0, epoch)) < 0.05
+
+
+def test_an_utterance_longer_than_the_budget_is_a_batch_of_its_own():
+    assert fill_batches([1.0, 50.0, 1.0], [0, 2, 1], budget=10.0) == [[0, 2], [1]]
+
+
+def test_evaluation_begins_with_the_longest():
+    assert plan_in_order(np.array([1.0, 9.0, 5.0]), budget=10.0) == [[1], [2, 0]]
+
+
+@pytest.fixture
+def utterances(tmp_path):
+    return read_manifest(sung_corpus(tmp_path, "train", ["ab", "bad cab", "d", "cab dab"]))
+
+
+def test_cached_and_read_waveforms_are_the_same_to_the_bit(utterances):
+    cached, read = AudioStore(utterances, SAMPLE_RATE), AudioStore(utterances, SAMPLE_RATE)
+    assert cached.fill(budget_bytes=10**7, num_threads=2)
+    for index in range(len(utterances)):
+        assert np.array_equal(cached.waveform(index), read.waveform(index))
+        assert cached.waveform(index).dtype == np.float32
+
+
+def test_a_cache_over_its_budget_is_not_filled(utterances):
+    store = AudioStore(utterances, SAMPLE_RATE)
+    assert not store.fill(store.expected_bytes() - 1, num_threads=1)
+    assert store.fill(store.expected_bytes(), num_threads=1)
+
+
+def everything(dataset: SpeechDataset, plan: list[list[Draw]], num_workers: int) -> list[torch.Tensor]:
+    return [
+        tensor
+        for batch in load_batches(dataset, plan, num_workers)
+        for tensor in (
+            batch.waveforms,
+            batch.waveform_lengths,
+            batch.targets,
+            batch.target_lengths,
+            torch.tensor(batch.seeds),
+        )
+    ]
+
+
+def test_augmented_batches_do_not_depend_on_the_number_of_workers(utterances):
+    store = AudioStore(utterances, SAMPLE_RATE)
+    noise = AdditiveNoise(store, 0.7, 0.0, 20.0)
+    dataset = SpeechDataset(store, [[1], [2, 3], [], [4]], seed=5, noise=noise)
+    plan = [[Draw(0, 2, 0.9), Draw(3, 2, 1.1)], [Draw(1, 2)], [Draw(2, 2)]]
+    alone = everything(dataset, plan, num_workers=0)
+    for num_workers in (1, 3):
+        parallel = everything(dataset, plan, num_workers)
+        assert all(torch.equal(a, b) for a, b in zip(alone, parallel, strict=True))
+    later = everything(dataset, [[Draw(d.index, 3, d.speed) for d in batch] for batch in plan], 0)
+    assert not all(torch.equal(a, b) for a, b in zip(alone, later))
+
+
+def test_batches_are_padded_with_zeros(utterances):
+    dataset = SpeechDataset(AudioStore(utterances, SAMPLE_RATE), [[1], [2, 3], [], [4]])
+    (batch,) = load_batches(dataset, [[Draw(0, 0), Draw(1, 0), Draw(2, 0)]], 0)
+    assert batch.ids == ("train-0", "train-1", "train-2")
+    assert batch.targets.tolist() == [[1, 0], [2, 3], [0, 0]]
+    assert batch.target_lengths.tolist() == [1, 2, 0]
+    for row, length in enumerate(batch.waveform_lengths.tolist()):
+        assert batch.waveforms[row, length:].eq(0).all()
+        assert batch.waveforms[row, :length].ne(0).any()
+
+
+def test_an_error_in_a_worker_arrives_as_it_is(utterances, tmp_path):
+    (tmp_path / "audio" / "train-1.wav").write_bytes(b"no audio at all")
+    dataset = SpeechDataset(AudioStore(utterances, SAMPLE_RATE), [[]] * 4)
+    with pytest.raises(AudioError, match=r"train-1\.wav"):
+        list(load_batches(dataset, [[Draw(0, 0)], [Draw(1, 0)]], num_workers=2))
+
+
+def test_targets_for_each_utterance(utterances):
+    with pytest.raises(ValueError, match="a target for each of 4 utterances, got 1"):
+        SpeechDataset(AudioStore(utterances, SAMPLE_RATE), [[1]])

@@ -1,0 +1,229 @@
+"""Whole training runs on a small sung corpus: they learn, stop, go on exactly, and export what they learnt."""
+
+import json
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import SAMPLE_RATE, needs_real_speech, real_data, sung_corpus
+
+import asr
+from asr.cli.compose import compose_recipe
+from asr.cli.train import train_stage
+from asr.data.manifest import read_manifest, write_manifest
+from asr.errors import AsrError, ConfigError, Interrupted, ManifestError
+from asr.evaluation import evaluate
+from asr.training.checkpoint import list_checkpoints, load_checkpoint
+from asr.training.loop import Trainer
+
+TEXTS = ["ab", "ba", "bad", "dab", "a bad cab", "cab", "add a cab", "abba", "dad", "a dad", "bad dad", "cab ab"]
+SMALL = [
+    "data=manifests",
+    f"data.sample_rate={SAMPLE_RATE}",
+    "data.test={}",
+    "data.batch_seconds=4",
+    "model.hidden_size=24",
+    "model.num_layers=1",
+    "features.num_mels=23",
+    "training.epochs=3",
+    "training.average_best=2",
+    "optim.warmup_steps=5",
+    "machine.precision=float32",
+]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return {
+        "train": sung_corpus(tmp_path, "train", TEXTS * 2, seed=1),
+        "dev": sung_corpus(tmp_path, "dev", TEXTS[:4], seed=2),
+    }
+
+
+def configure(corpus, run_dir, *overrides):
+    sets = [f"data.train=[{corpus['train']}]", f"data.dev=[{corpus['dev']}]"]
+    return compose_recipe("digits", [*SMALL, *sets, f"run_dir={run_dir}", *overrides])
+
+
+def losses(run_dir):
+    records = [json.loads(line) for line in (run_dir / "history.jsonl").read_text().splitlines()]
+    return [(r["step"], r["loss"]) for r in records]
+
+
+def weights(run_dir):
+    return load_checkpoint(list_checkpoints(run_dir / "checkpoints", "resume")[-1]).tensors
+
+
+def test_a_run_learns_and_leaves_what_it_promises(corpus, tmp_path):
+    run_dir = tmp_path / "run"
+    overrides = ["training.epochs=25", "optim.lr=0.01", "augment=none", "training.log_every_steps=1"]
+    model_dir = train_stage(configure(corpus, run_dir, *overrides))
+    names = {path.name for path in run_dir.iterdir()}
+    assert {
+        "config.json",
+        "environment.json",
+        "checkpoints",
+        "model",
+        "tensorboard",
+        "curves.png",
+        "history.jsonl",
+    } <= names
+    assert {path.name for path in model_dir.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "README.md",
+        "SHA256SUMS",
+    }
+    result = evaluate(asr.load_model(model_dir), read_manifest(corpus["dev"]))
+    assert result.summary["cer"] < 0.2  # tones are easy
+    assert len(list_checkpoints(run_dir / "checkpoints", "epoch")) == 2
+    assert "WER" in (model_dir / "README.md").read_text()
+    before = (model_dir / "model.safetensors").stat().st_mtime_ns
+    train_stage(configure(corpus, run_dir, *overrides))  # done: nothing happens
+    assert (model_dir / "model.safetensors").stat().st_mtime_ns == before
+
+
+class StopAfter:
+    """Ask a run to stop once it has made some steps, as Ctrl-C does."""
+
+    def __init__(self, monkeypatch, steps):
+        original = Trainer._step
+
+        def step(trainer, *arguments):
+            original(trainer, *arguments)
+            if trainer.position.step == steps:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(Trainer, "_step", step)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bit(corpus, tmp_path, monkeypatch):
+    """Stopped in the middle of the second epoch, with dropout, speed changes and SpecAugment."""
+    overrides = ["training.log_every_steps=1", "augment.max_time_share=0.3", "model.dropout=0.2", "model.num_layers=2"]
+    train_stage(configure(corpus, tmp_path / "whole", *overrides))
+    steps_an_epoch = len(list(losses(tmp_path / "whole"))) // 3 - 1
+    with monkeypatch.context() as patch:
+        StopAfter(patch, steps_an_epoch + 2)
+        with pytest.raises(Interrupted, match="goes on from there"):
+            train_stage(configure(corpus, tmp_path / "halves", *overrides))
+    assert len(losses(tmp_path / "halves")) < len(losses(tmp_path / "whole"))
+    # another number of workers, too, must not matter
+    train_stage(configure(corpus, tmp_path / "halves", *overrides, "machine.num_workers=3"))
+    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
+    whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def test_another_seed_is_another_run(corpus, tmp_path):
+    train_stage(configure(corpus, tmp_path / "a", "training.epochs=1"))
+    train_stage(configure(corpus, tmp_path / "b", "training.epochs=1", "seed=2"))
+    assert losses(tmp_path / "a") != losses(tmp_path / "b")
+
+
+def test_another_config_or_other_data_in_the_same_directory(corpus, tmp_path):
+    train_stage(configure(corpus, tmp_path / "run", "training.epochs=1"))
+    with pytest.raises(ConfigError, match=r"optim\.lr"):
+        train_stage(configure(corpus, tmp_path / "run", "training.epochs=1", "optim.lr=0.5"))
+    write_manifest(corpus["train"], read_manifest(corpus["train"])[:-1])
+    with pytest.raises(ConfigError, match="manifests"):
+        train_stage(configure(corpus, tmp_path / "run", "training.epochs=1"))
+
+
+def test_utterances_that_cannot_be_aligned_are_dropped_and_named(corpus, tmp_path, capsys):
+    utterances = read_manifest(corpus["train"])
+    utterances[0] = replace(utterances[0], text="abc " * 40)
+    write_manifest(corpus["train"], utterances)
+    train_stage(configure(corpus, tmp_path / "run", "training.epochs=1"))
+    assert "train-0" in capsys.readouterr().out
+    (dropped,) = map(json.loads, (tmp_path / "run" / "dropped.jsonl").read_text().splitlines())
+    assert (dropped["set"], dropped["id"], dropped["code"]) == ("train", "train-0", "unalignable")
+
+
+def test_nothing_usable_is_an_error(corpus, tmp_path):
+    write_manifest(corpus["train"], [replace(u, text="abc " * 40) for u in read_manifest(corpus["train"])])
+    with pytest.raises(ManifestError, match="none of 24 utterances can be used"):
+        train_stage(configure(corpus, tmp_path / "run"))
+
+
+def test_a_missing_manifest_is_named(corpus, tmp_path):
+    with pytest.raises(ManifestError, match=r"nowhere\.jsonl"):
+        train_stage(configure({**corpus, "train": "nowhere.jsonl"}, tmp_path / "run"))
+
+
+def test_non_finite_gradients_are_skipped_and_end_the_run(corpus, tmp_path, monkeypatch, capsys):
+    original = Trainer._loss_sum
+    monkeypatch.setattr(Trainer, "_loss_sum", lambda self, batch: original(self, batch) * float("nan"))
+    with pytest.raises(AsrError, match="2 steps in a row had a non-finite gradient"):
+        train_stage(configure(corpus, tmp_path / "run", "training.nonfinite_patience=2"))
+    assert "step 0 skipped" in capsys.readouterr().out
+
+
+def test_a_damaged_newest_checkpoint_falls_back(corpus, tmp_path, monkeypatch, capsys):
+    overrides = ["training.log_every_steps=1", "training.epochs=2"]
+    train_stage(configure(corpus, tmp_path / "whole", *overrides))
+    steps = losses(tmp_path / "whole")[-1][0]
+    with monkeypatch.context() as patch:
+        StopAfter(patch, steps - 1)
+        with pytest.raises(Interrupted):
+            train_stage(configure(corpus, tmp_path / "run", *overrides))
+    newest = list_checkpoints(tmp_path / "run" / "checkpoints", "resume")[-1]
+    newest.write_bytes(newest.read_bytes()[:-7])
+    train_stage(configure(corpus, tmp_path / "run", *overrides))
+    assert "using the one before" in capsys.readouterr().out
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_early_stopping(corpus, tmp_path):
+    # nothing is learnt at this rate: the error rate never improves after the first epoch
+    train_stage(configure(corpus, tmp_path / "run", "training.epochs=9", "training.patience=2", "optim.lr=1e-9"))
+    epochs = [line for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines() if '"epoch", ' in line]
+    assert len(epochs) == 3
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.cell=gru", "model.merge=sum", "model.frontend.name=conv"],
+        [
+            "model.cell=rnn_tanh",
+            "model.bidirectional=false",
+            "optim=graves",
+            "features=graves123",
+            "features.num_mels=23",
+        ],
+        ["model.layer_norm=true", "model.residual=true", "model.projection_size=16", "optim=adamw_plateau"],
+        ["text.tokenizer=bpe", "text.vocab_size=12", "features=mfcc39", "machine.precision=bf16"],
+        ["augment=noisy", "augment.noise=[NOISE]", "machine.cache_gib=0"],
+    ],
+)
+def test_every_choice_trains_and_evaluates(corpus, tmp_path, overrides):
+    overrides = [override.replace("NOISE", str(corpus["dev"])) for override in overrides]
+    model_dir = train_stage(configure(corpus, tmp_path / "run", "training.epochs=1", *overrides))
+    result = evaluate(asr.load_model(model_dir), read_manifest(corpus["dev"]))
+    assert result.summary["utterances"] == 4
+
+
+@needs_real_speech
+def test_four_real_utterances_are_learnt_by_heart(tmp_path):
+    """A model, loss or label that is wrong anywhere cannot bring this to zero."""
+    chosen = [u for u in read_manifest(real_data() / "librispeech-dev.jsonl") if u.duration < 4][:4]
+    manifest = tmp_path / "four.jsonl"
+    write_manifest(manifest, chosen)
+    overrides = [
+        "data=manifests",
+        "data.test={}",
+        "model.hidden_size=96",
+        "model.dropout=0",
+        "augment=none",
+        "training.epochs=110",
+        "training.average_best=1",
+        "optim.lr=5e-3",
+        "optim.schedule=constant",
+        "optim.warmup_steps=10",
+        "machine.precision=float32",
+        "data.sample_rate=16000",
+    ]
+    model_dir = train_stage(configure({"train": manifest, "dev": manifest}, tmp_path / "run", *overrides))
+    assert evaluate(asr.load_model(model_dir), chosen).summary["cer"] == 0.0
