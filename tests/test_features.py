@@ -21,10 +21,10 @@ from asr.features import (
     GlobalStatistics,
     Statistics,
     append_deltas,
-    filterbank,
     mel_matrix,
     normalize_utterances,
     num_frames,
+    tiles,
 )
 
 LOG_EPSILON = math.log(2.0**-23)  # -15.942: what an empty filter gives
@@ -242,8 +242,8 @@ EVERYTHING = {"num_mels": 40, "use_energy": True, "deltas": 2, "normalize": "utt
 @pytest.mark.parametrize("options", [{}, {"name": "mfcc", "num_mels": 23, "deltas": 1}, EVERYTHING])
 @pytest.mark.parametrize("frames_in_tile", [20, 64, 768])
 def test_an_utterance_alone_equals_itself_in_any_batch(options, frames_in_tile, monkeypatch):
-    monkeypatch.setattr(filterbank, "MIN_CPU_TILE_FRAMES", min(frames_in_tile, 256))
-    monkeypatch.setattr(filterbank, "MAX_CPU_TILE_FRAMES", frames_in_tile)
+    monkeypatch.setattr(tiles, "MIN_CPU_TILE_FRAMES", min(frames_in_tile, 256))
+    monkeypatch.setattr(tiles, "MAX_CPU_TILE_FRAMES", frames_in_tile)
     sizes = [9000, 0, 399, 400, 3333, 16000, 559]
     waveforms = [synthetic_speech(size, 16000, seed) for seed, size in enumerate(sizes)]
     module = Filterbank(**options)

@@ -1,17 +1,9 @@
-"""Log-mel and MFCC features: one batched torch module with Kaldi's conventions, the same code on CPU and GPU.
-
-A frame costs little arithmetic (25 ms at 16 kHz: a real FFT of 512 points, a 257 x 80 product, 80 logarithms)
-but its intermediates are nine times larger than the audio, so a whole batch at once is bound by memory. The work is
-therefore cut into tiles of frames whose intermediates stay near the core, and on a CPU each thread takes whole tiles:
-threads that share every single operation wait for each other dozens of times a tile, which costs a third on an idle
-machine and almost everything on a busy one.
-"""
+"""Log-mel and MFCC features: one batched torch module with Kaldi's conventions, the same code on CPU and GPU."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,22 +22,14 @@ from asr.features.kaldi import (
     num_frames,
     window_function,
 )
+from asr.features.tiles import Tile, for_each_tile
 
 FEATURE_NAMES = ("logmel", "mfcc")
 NORMALIZE_NAMES = ("none", "utterance", "global")
 
-# A frame needs about 6 kB on its way (samples, spectrum). Smaller tiles than these spend their time on calls; a GPU
-# wants few, large launches, and there the tile only bounds memory (200 MB).
-MIN_CPU_TILE_FRAMES = 256
-MAX_CPU_TILE_FRAMES = 768
-GPU_TILE_FRAMES = 2**15
-
 # Filters that are neighbours share their few bins: products of 16 filters with those bins only, instead of all
 # filters with all bins, halve the time.
 FILTERS_PER_PRODUCT = 16
-
-
-Tile = tuple[slice, slice]  # utterances, frames
 
 
 class Filterbank(nn.Module):
@@ -201,9 +185,7 @@ class Filterbank(nn.Module):
             with torch.inference_mode():  # a mode of the thread: the caller's no_grad does not reach here
                 features[tile] = self._tile_features(frames[tile])
 
-        num_threads = torch.get_num_threads() if waveforms.device.type == "cpu" else 1
-        tiles = list(_tiles(features.shape[0], num_padded, _tile_frames(features, num_threads)))
-        _for_each(fill, tiles, num_threads)
+        for_each_tile(fill, features.shape[0], num_padded, waveforms.device)
         return features.masked_fill_(padding_mask(frame_lengths, num_padded), 0.0)
 
     def _tile_features(self, frames: Tensor) -> Tensor:
@@ -252,33 +234,6 @@ def _filter_groups(filters: Tensor) -> list[tuple[slice, slice]]:
         used = filters[:, mels].sum(1).nonzero()
         groups.append((slice(int(used.min()), int(used.max()) + 1), mels))
     return groups
-
-
-def _tile_frames(features: Tensor, num_threads: int) -> int:
-    if features.device.type != "cpu":
-        return GPU_TILE_FRAMES
-    share = math.ceil(features.shape[0] * features.shape[1] / num_threads)
-    return max(MIN_CPU_TILE_FRAMES, min(share, MAX_CPU_TILE_FRAMES))
-
-
-def _tiles(num_utterances: int, num_padded: int, tile_frames: int) -> Iterator[Tile]:
-    """Cut (B, T) into blocks of about equal size: many short utterances, or a part of one long one."""
-    rows = max(1, tile_frames // num_padded)
-    columns = math.ceil(num_padded / math.ceil(num_padded / tile_frames))
-    for row in range(0, num_utterances, rows):
-        for column in range(0, num_padded, columns):
-            yield slice(row, row + rows), slice(column, column + columns)
-
-
-def _for_each(fill: Callable[[Tile], None], tiles: list[Tile], num_threads: int) -> None:
-    """Call `fill` for every tile, in threads that do not share operations. They end here: nothing survives a fork."""
-    if num_threads == 1 or len(tiles) == 1:
-        for tile in tiles:
-            fill(tile)
-        return
-    # torch counts the threads of an operation for each calling thread, so the caller's number stays as it is.
-    with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(fill, tiles))
 
 
 @contextmanager

@@ -139,8 +139,8 @@ def check_takes(takes: Sequence[Take], folder: Path) -> None:
     digests = digest_speakers(takes)
     if changed := [speaker for speaker in expected if digests[speaker] != expected[speaker]]:
         raise CorpusError(
-            f"Free Spoken Digit Dataset in {folder}: the samples of {', '.join(changed)} are not those of release 1.0.10 "
-            f"(sha256 {digests[changed[0]]} for {changed[0]}, expected {expected[changed[0]]}). {REPAIR}"
+            f"Free Spoken Digit Dataset in {folder}: the samples of {', '.join(changed)} are not those of release "
+            f"1.0.10 (sha256 {digests[changed[0]]} for {changed[0]}, expected {expected[changed[0]]}). {REPAIR}"
         )
 
 
