@@ -56,9 +56,9 @@ def build_tokenizer(config: TextConfig, texts: Iterable[str]) -> Tokenizer:
             return BpeTokenizer.train(texts, config.vocab_size)
         case "phone" if config.lexicon:
             return PhoneTokenizer.from_lexicon(Lexicon.read(config.lexicon))
-        case "phone":
+        case "phone" | "word":  # transcripts that are tokens already, with white space between them
             return PhoneTokenizer.train(texts)
-    raise ConfigError(f"text.tokenizer: expected char, bpe or phone, got {config.tokenizer!r}")
+    raise ConfigError(f"text.tokenizer: expected char, bpe, word or phone, got {config.tokenizer!r}")
 
 
 def build_features(config: FeaturesConfig, sample_rate: int) -> Filterbank:

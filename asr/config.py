@@ -38,7 +38,7 @@ class TextConfig:
     """Normalisation and tokens."""
 
     case: str = "lower"  # lower | upper | keep
-    tokenizer: str = "char"  # char | bpe | phone
+    tokenizer: str = "char"  # char | bpe | phone | word (small closed vocabularies)
     vocab_size: int = 500  # bpe only
     lexicon: str = ""  # phone only: pronunciations; without it transcripts are phones already
 
