@@ -59,7 +59,7 @@ class FeaturesConfig:
     high_freq: float = 0.0  # 0 or less: counted from half the sample rate
     use_energy: bool = False
     deltas: int = 0  # 0, 1 (Δ) or 2 (Δ and ΔΔ)
-    normalize: str = "utterance"  # none | utterance | global
+    normalize: str = "utterance"  # none | utterance | global | adaptive (global, then by the utterance)
 
 
 @dataclass
@@ -149,7 +149,8 @@ class MachineConfig:
 
     accelerator: str = "auto"  # auto | cpu | cuda
     precision: str = "auto"  # auto (bf16 where the hardware has it) | float32 | bf16
-    num_workers: int = 1
+    num_threads: int = 0  # that compute; 0: all cores. Small models are fastest on one
+    num_workers: int = 1  # threads that load batches ahead
     cache_gib: float = 2.0  # of decoded audio in memory
 
 

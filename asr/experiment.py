@@ -1,5 +1,6 @@
 """A training run put together: data checked, objects built, trained, and exported as a model directory."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from asr.data.doctor import Requirements, Usable, usable
 from asr.data.manifest import read_manifest
 from asr.data.sampler import Draw, fill_batches
 from asr.errors import ConfigError, ManifestError
-from asr.features import GlobalStatistics
+from asr.features import CORPUS_NORMALIZATIONS, GlobalStatistics
 from asr.files import replacing, write_json_lines
 from asr.model_card import model_card
 from asr.model_directory import write_model
@@ -75,6 +76,8 @@ def build_trainer(config: Config, run_dir: Path, monitor: Monitor) -> Trainer:
     """Everything a run needs, from its config."""
     console = monitor.console
     torch.manual_seed(config.seed)
+    if config.machine.num_threads:
+        torch.set_num_threads(config.machine.num_threads)
     fabric = build_fabric(config)
     write_environment(run_dir, fabric.device, fabric._precision.precision)
     train_texts, dev_texts = read_texts(config.data.train, config), read_texts(config.data.dev, config)
@@ -92,7 +95,7 @@ def build_trainer(config: Config, run_dir: Path, monitor: Monitor) -> Trainer:
     stores = {name: fill_store(config, part, console) for name, part in (("train", train_set), ("dev", dev_set))}
     noise = build_noise(config.augment, config.data.sample_rate, config.machine.cache_gib)
     train_data = SpeechDataset(stores["train"], train_set.targets, config.seed, noise)
-    if config.features.normalize == "global":
+    if config.features.normalize in CORPUS_NORMALIZATIONS:
         set_global_statistics(recognizer, train_data, run_dir)
     describe(recognizer, train_set, dev_set, fabric, console)
     return Trainer(
@@ -192,7 +195,7 @@ def fill_store(config: Config, part: Usable, console: Console) -> AudioStore:
     """The audio of a set, cached when it fits the budget."""
     store = AudioStore(part.kept, config.data.sample_rate)
     budget = int(config.machine.cache_gib * BYTES_PER_GIB)
-    if not store.fill(budget, num_threads=max(1, torch.get_num_threads()), show_progress=console.is_terminal):
+    if not store.fill(budget, num_threads=os.cpu_count() or 1, show_progress=console.is_terminal):
         console.print(
             f"decoded audio needs {store.expected_bytes() / BYTES_PER_GIB:.1f} GiB, machine.cache_gib allows "
             f"{config.machine.cache_gib:g}: files are read as they are needed"

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from asr.errors import ConfigError, ModelError
 from asr.features import (
+    CORPUS_NORMALIZATIONS,
     Filterbank,
     GlobalStatistics,
     Statistics,
+    adapt_to_utterances,
     append_deltas,
     mel_matrix,
     normalize_utterances,
@@ -257,11 +259,11 @@ def test_an_utterance_alone_equals_itself_in_any_batch(options, frames_in_tile, 
         assert not in_batch[length:].any()
 
 
-@pytest.mark.parametrize("normalize", ["none", "utterance", "global"])
+@pytest.mark.parametrize("normalize", ["none", "utterance", "global", "adaptive"])
 @pytest.mark.parametrize("shape", [(0, 1000), (2, 0), (2, 399)])
 def test_batches_without_a_frame(shape, normalize):
     module = Filterbank(num_mels=40, use_energy=True, deltas=2, normalize=normalize)
-    if normalize == "global":
+    if normalize in CORPUS_NORMALIZATIONS:
         module.set_statistics(Statistics(torch.zeros(123), torch.ones(123)))
     features, lengths = module(torch.zeros(shape), torch.full((shape[0],), shape[1]))
     assert features.shape == (shape[0], num_frames(shape[1], 400, 160), 123)
@@ -480,3 +482,19 @@ def test_statistics_of_other_features_or_of_nothing():
         Filterbank(num_mels=20).set_statistics(statistics)
     with pytest.raises(ConfigError, match="at least one frame"):
         GlobalStatistics(20).finish()
+
+
+def test_adaptive_normalisation_by_hand():
+    """Two frames of 1 and 3 after 100 of mean 0 and variance 1: mean 4 / 102, mean square (1 + 9 + 100) / 102."""
+    adapted = adapt_to_utterances(torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([2]))
+    mean, variance = 4 / 102, 110 / 102 - (4 / 102) ** 2
+    expected = [(1 - mean) / variance**0.5, (3 - mean) / variance**0.5, 0.0]
+    assert adapted.flatten().tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_adaptive_normalisation_of_a_long_utterance_is_its_own():
+    """After 100,000 frames the prior's share is a thousandth."""
+    frames = torch.randn(1, 100_000, 1, generator=torch.Generator().manual_seed(0)) * 2 + 5
+    adapted = adapt_to_utterances(frames, torch.tensor([100_000]))
+    own = normalize_utterances(frames, torch.tensor([100_000]))
+    assert (adapted - own).abs().max() < 0.03

@@ -15,7 +15,7 @@ LAYERS = [
     {"audio", "features", "augment", "text", "ctc"},
     {"data", "models", "decoding", "scoring"},
     {"training", "recognizer", "evaluation", "writers", "model_directory"},
-    {"config", "builders", "experiment", "recipes", "model_card"},
+    {"config", "builders", "experiment", "recipe", "model_card"},
     {"", "cli"},  # "" is asr/__init__.py, the public face
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

@@ -39,7 +39,7 @@ def prepare_stage(config: "Config") -> bool:
 
     from asr.cli.stages import Stage, hash_files, whole_manifests
     from asr.config import to_json
-    from asr.recipes import load_recipe
+    from asr.recipe import load_recipe
 
     recipe = load_recipe(config.recipe)
     directory = Path(config.data.dir)

@@ -47,10 +47,10 @@ def train(overrides: list[str] | None = Overrides) -> None:
     def job(composed: DictConfig) -> None:
         if errors and isinstance(errors[-1], Interrupted):
             return  # Ctrl-C ends a sweep, not one of its jobs
-        config = resolve(composed)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            config.run_dir = str(Path(HydraConfig.get().runtime.output_dir))
         try:
+            config = resolve(composed)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                config.run_dir = str(Path(HydraConfig.get().runtime.output_dir))
             train_stage(config)
         except AsrError as error:  # Hydra would print a traceback, and end a sweep
             errors.append(error)

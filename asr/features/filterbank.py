@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError, ModelError
-from asr.features.frames import Statistics, append_deltas, normalize_utterances, padding_mask
+from asr.features.frames import Statistics, adapt_to_utterances, append_deltas, normalize_utterances, padding_mask
 from asr.features.kaldi import (
     EPSILON,
     INT16_SCALE,
@@ -25,7 +25,8 @@ from asr.features.kaldi import (
 from asr.features.tiles import Tile, for_each_tile
 
 FEATURE_NAMES = ("logmel", "mfcc")
-NORMALIZE_NAMES = ("none", "utterance", "global")
+CORPUS_NORMALIZATIONS = ("global", "adaptive")
+NORMALIZE_NAMES = ("none", "utterance", *CORPUS_NORMALIZATIONS)
 
 # Filters that are neighbours share their few bins: products of 16 filters with those bins only, instead of all
 # filters with all bins, halve the time.
@@ -48,8 +49,9 @@ class Filterbank(nn.Module):
         use_energy: log energy of the frame before pre-emphasis; comes first for "logmel" and in place of the
             zeroth coefficient for "mfcc".
         deltas: append this many time derivatives, 0 to 2.
-        normalize: "none", "utterance" (over the valid frames of each) or "global" (by the buffers `mean` and
-            `std`, which `set_statistics` sets and the state dict keeps).
+        normalize: "none", "utterance" (over the valid frames of each), "global" (by the buffers `mean` and
+            `std`, which `set_statistics` sets and the state dict keeps), or "adaptive" (global, then by the utterance
+            in the measure of its length, see `adapt_to_utterances`).
 
     Raises ConfigError, naming the option.
     """
@@ -57,8 +59,8 @@ class Filterbank(nn.Module):
     window: Tensor  # (frame_length_samples,) at int16 scale
     filters: Tensor  # (2 * num_bins, num_mels): each row twice, for real and imaginary part
     cosines: Tensor  # (num_mels, num_ceps), "mfcc" only
-    mean: Tensor  # (F,), normalize="global" only
-    std: Tensor  # (F,), normalize="global" only
+    mean: Tensor  # (F,), normalize="global" and "adaptive" only
+    std: Tensor  # (F,), normalize="global" and "adaptive" only
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class Filterbank(nn.Module):
             self.register_buffer("cosines", cosine_matrix(num_mels, num_ceps), persistent=False)
         self._num_static = num_ceps if name == "mfcc" else num_mels + int(use_energy)
         self._has_statistics = False
-        if normalize == "global":
+        if normalize in CORPUS_NORMALIZATIONS:
             self.register_buffer("mean", torch.zeros(self.num_features))
             self.register_buffer("std", torch.zeros(self.num_features))  # zero, which no std is: not set yet
             self.register_load_state_dict_post_hook(_look_at_statistics_again)  # type: ignore[no-untyped-call]
@@ -124,9 +126,10 @@ class Filterbank(nn.Module):
         return num_frames(num_samples, self.frame_length_samples, self.frame_shift_samples)
 
     def set_statistics(self, statistics: Statistics) -> None:
-        """Set `mean` and `std` for normalize="global". Raises ConfigError when they belong to other features."""
-        if self.normalize != "global":
-            raise ConfigError(f"features: statistics are for normalize='global', got normalize={self.normalize!r}")
+        """Set `mean` and `std`, the statistics of a corpus. Raises ConfigError when they belong to other features."""
+        if self.normalize not in CORPUS_NORMALIZATIONS:
+            allowed = " or ".join(map(repr, CORPUS_NORMALIZATIONS))
+            raise ConfigError(f"features: statistics are for normalize={allowed}, got normalize={self.normalize!r}")
         if statistics.mean.shape != self.mean.shape or statistics.std.shape != self.std.shape:
             raise ConfigError(
                 f"features: expected statistics of {self.num_features} features, got mean "
@@ -149,15 +152,17 @@ class Filterbank(nn.Module):
         Raises:
             ValueError: wrong shape, type or device; a length outside 0..N (looked at on the CPU only: on a GPU
                 it would stop the queue).
-            ModelError: normalize="global" without statistics.
+            ModelError: a normalisation by the corpus without its statistics.
         """
         features, frame_lengths = self.unnormalized(waveforms, lengths)
         if self.normalize == "utterance":
             features = normalize_utterances(features, frame_lengths)
-        elif self.normalize == "global":
+        elif self.normalize in CORPUS_NORMALIZATIONS:
             self._require_statistics()
             padding = padding_mask(frame_lengths, features.shape[1])
             features = features.sub_(self.mean).div_(self.std).masked_fill_(padding, 0.0)
+            if self.normalize == "adaptive":
+                features = adapt_to_utterances(features, frame_lengths)
         return features, frame_lengths
 
     @torch.no_grad()
@@ -215,8 +220,8 @@ class Filterbank(nn.Module):
         # The answer is kept, because asking a GPU stops its queue.
         if not self._has_statistics and not bool((self.std > 0).all()):
             raise ModelError(
-                "normalize='global' has no statistics yet: load a trained state dict, or accumulate them with "
-                "GlobalStatistics and call set_statistics"
+                f"normalize={self.normalize!r} has no statistics yet: load a trained state dict, or accumulate them "
+                "with GlobalStatistics and call set_statistics"
             )
         self._has_statistics = True
 

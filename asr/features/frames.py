@@ -9,6 +9,7 @@ from torch import Tensor
 
 from asr.errors import ConfigError
 
+PRIOR_FRAMES = 100  # one second at the usual frame shift
 DELTA_WINDOW = 2  # frames on each side of the regression, Kaldi's default
 
 # Rounding moves a log-mel value by about 1e-6 and speech by more than 0.1. The floor lies between the two,
@@ -73,6 +74,22 @@ def normalize_utterances(features: Tensor, lengths: Tensor) -> Tensor:
     centred.masked_fill_(padding, 0.0)
     std = (centred.square().sum(1, keepdim=True) / count).sqrt_()
     return centred.div_(std.clamp_(min=MIN_STD))
+
+
+def adapt_to_utterances(features: Tensor, lengths: Tensor) -> Tensor:
+    """Normalise features that have the corpus's statistics already, by each utterance's, in the measure of its length.
+
+    Mean and variance are taken as if `PRIOR_FRAMES` frames of the corpus, of mean 0 and variance 1, came before the
+    utterance (maximum a posteriori; Kaldi's online CMVN does the same with its global frames). A long utterance is
+    freed of its channel and its speaker, while a single word keeps what its own mean says about it.
+
+    `features`: (B, T, F) float32, zero past `lengths[b]`: (B,) int64, frames.
+    """
+    count = lengths[:, None, None] + PRIOR_FRAMES
+    mean = features.sum(1, keepdim=True) / count
+    variance = (features.square().sum(1, keepdim=True) + PRIOR_FRAMES) / count - mean.square()
+    adapted = (features - mean).div_(variance.clamp_(min=MIN_STD**2).sqrt_())
+    return adapted.masked_fill_(padding_mask(lengths, features.shape[1]), 0.0)
 
 
 def padding_mask(lengths: Tensor, num_padded: int) -> Tensor:

@@ -129,10 +129,11 @@ def _record(line: str) -> dict[str, Any] | None:
 
 def epoch_line(epoch: int, num_epochs: int, values: dict[str, float], is_best: bool) -> str:
     """One epoch in one line."""
+    number = f"{epoch:{len(str(num_epochs))}d}/{num_epochs}"
     return (
-        f"epoch {epoch:3d}/{num_epochs}  loss {values['train_loss']:.3f}  dev {values['loss']:.3f}  "
-        f"WER {100 * values['wer']:6.2f} %  CER {100 * values['cer']:6.2f} %  "
-        f"blank {100 * values['blank_share']:3.0f} %{'  [green]best[/]' if is_best else ''}"
+        f"epoch {number}  loss {values['train_loss']:.3f}  dev {values['loss']:.3f}  "
+        f"WER {100 * values['wer']:6.2f}%  CER {100 * values['cer']:6.2f}%  "
+        f"blank {100 * values['blank_share']:3.0f}%{'  [green]best[/]' if is_best else ''}"
     )
 
 
