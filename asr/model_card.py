@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asr.config import Config
-from asr.training.run_directory import commit, cpu_name
+from asr.training.run_directory import command, commit, cpu_name
 
 ROWS = ("wer", "cer")
 
@@ -16,7 +16,7 @@ def model_card(config: Config, results: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         f"# {config.recipe}: {direction} {model.cell}, {model.num_layers} × {model.hidden_size}, CTC",
         "",
-        f"Trained by `{command(config)}`" + (f" at commit `{commit()}`" if commit() else "") + f", seed {config.seed}.",
+        f"Trained by `{command()}`" + (f" at commit `{commit()}`" if commit() else "") + f", seed {config.seed}.",
         f"Training data: {', '.join(f'`{path}`' for path in config.data.train)} ({config.data.name}).",
         "",
         "| set | WER % | CER % | utterances | 95 % interval |",
@@ -37,11 +37,6 @@ def model_card(config: Config, results: Mapping[str, Mapping[str, Any]]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def command(config: Config) -> str:
-    """The command that trains this config again."""
-    return f"asr run {config.recipe} data={config.data.name}" if config.recipe != "custom" else "asr train"
 
 
 def _row(name: str, result: Mapping[str, Any]) -> str:

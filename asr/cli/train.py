@@ -22,7 +22,7 @@ def train(overrides: list[str] | None = Overrides) -> None:
 
         asr train +recipe=digits
 
-        asr train data.train=[[train.jsonl]] data.dev=[[dev.jsonl]] run_dir=runs/mine model=blstm_5x512
+        asr train data.train=\\[train.jsonl] data.dev=\\[dev.jsonl] run_dir=runs/mine model=blstm_5x512
 
         asr train +recipe=digits model.cell=lstm,gru -m
 
@@ -38,8 +38,7 @@ def train(overrides: list[str] | None = Overrides) -> None:
     from asr.resources import resource_directory
 
     register()
-    # -m and --cfg come before our own parameters for Hydra, after them for everybody else: both work
-    sys.argv = [sys.argv[0], *(overrides or [])]
+    sys.argv = ["asr train", *(overrides or [])]  # what Hydra reads, and what the run's records name
 
     errors: list[AsrError] = []
 

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ def write_environment(run_dir: Path, device: torch.device, precision: str) -> No
     write_json(
         run_dir / "environment.json",
         {
-            "command": sys.argv,
+            "command": command(),
             "commit": commit(),
             "asr": package_version("asr"),
             "python": platform.python_version(),
@@ -62,6 +63,11 @@ def write_environment(run_dir: Path, device: torch.device, precision: str) -> No
             "packages": {name: package_version(name) for name in PACKAGES},
         },
     )
+
+
+def command() -> str:
+    """The command line of this process, as one would type it."""
+    return f"{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}"
 
 
 def package_version(name: str) -> str | None:

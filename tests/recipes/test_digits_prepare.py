@@ -17,7 +17,7 @@ import pytest
 from asr.audio import probe, read_audio, write_audio
 from asr.data.manifest import read_manifest
 from asr.errors import ConfigError, CorpusError
-from asr.recipes import load_recipe
+from asr.recipe import load_recipe
 
 load_recipe("digits")  # as the command line does
 
