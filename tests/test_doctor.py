@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
@@ -368,6 +368,7 @@ def test_histograms_by_hand(values: list[float], edges: tuple[float, ...], count
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
+@example([5e-324])
 def test_histograms_lose_no_value(values: list[float]) -> None:
     distribution = Distribution.of(values)
     assert distribution is not None

@@ -20,6 +20,8 @@ from asr.training.loop import Trainer
 TEXTS = ["ab", "ba", "bad", "dab", "a bad cab", "cab", "add a cab", "abba", "dad", "a dad", "bad dad", "cab ab"]
 SMALL = [
     "data=manifests",
+    "text.tokenizer=char",
+    "features.normalize=utterance",
     f"data.sample_rate={SAMPLE_RATE}",
     "data.test={}",
     "data.batch_seconds=4",

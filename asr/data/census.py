@@ -13,6 +13,7 @@ import numpy as np
 from asr.types import Seconds, Utterance
 
 MAX_BINS = 12
+SMALLEST_SCALE = 1e-6  # no histogram looks closer: durations are in seconds
 # A tail of one in a hundred, beyond one and a half times the rest, does not decide how wide the bins are.
 BULK_SHARE = 0.99
 FAR_OUT = 1.5
@@ -121,6 +122,7 @@ def _bin_width(largest: float) -> tuple[int, int]:
     """(1, 2 or 5, power of ten) of the narrowest bins of which MAX_BINS reach to `largest`; 1 for zero."""
     if largest <= 0:
         return 1, 0
+    largest = max(largest, SMALLEST_SCALE)  # a tenth of the smallest float is zero, which has no logarithm
     exponent = math.floor(math.log10(largest / MAX_BINS))
     candidates = ((1, exponent), (2, exponent), (5, exponent), (1, exponent + 1))
     return next(c for c in candidates if _scale(*c) * MAX_BINS >= largest * (1 - 1e-9))
