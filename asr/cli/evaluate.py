@@ -53,8 +53,7 @@ def evaluate(
     console = Console()
     directories = output_directories(model, manifests, output_dir)
     results = {}
-    for name, directory in directories.items():
-        manifest = manifests[list(directories).index(name)]
+    for manifest, (name, directory) in zip(manifests, directories.items()):
         evaluation = evaluate_manifest(recognizer, manifest, directory, workers)
         results[name] = evaluation.summary
         show_worst(console, name, evaluation, worst)
@@ -77,7 +76,7 @@ def evaluate_manifest(recognizer: "Recognizer", manifest: Path, directory: Path,
 
 
 def output_directories(model: Path, manifests: list[Path], output_dir: Path | None) -> dict[str, Path]:
-    """Name of each set -> where its results go."""
+    """Name of each set -> where its results go, in the order of the manifests."""
     from asr.errors import ConfigError
 
     names = [manifest.stem for manifest in manifests]
