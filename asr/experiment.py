@@ -1,5 +1,6 @@
 """A training run put together: data checked, objects built, trained, and exported as a model directory."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -130,6 +131,7 @@ def build_fabric(config: Config) -> Fabric:
             precision = "32-true"
         case unknown:
             raise ConfigError(f"machine.precision: expected auto, float32 or bf16, got {unknown!r}")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision, as we do
     return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=precision)  # type: ignore[arg-type]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -146,8 +146,11 @@ class Recognizer:
             num_samples += window.own_end - window.own_start
             decoder_stream.accept(self._own_log_probs(window))
         hypothesis = decoder_stream.finish()
-        # the warnings of a stream are complete only now, when all of it was read
-        return Transcript(hypothesis.text, hypothesis.words, num_samples / self.sample_rate, warnings())
+        duration = num_samples / self.sample_rate
+        # The last output frame is filled up with zeros: it can end after the audio, but never begins there.
+        words = tuple(replace(word, end=min(word.end, duration)) for word in hypothesis.words)
+        # The warnings of a stream are complete only now, when all of it was read.
+        return Transcript(hypothesis.text, words, duration, warnings())
 
     def _windows(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[Window]:
         """Cut a stream of samples into overlapping windows, holding no more than one of them."""

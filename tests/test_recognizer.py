@@ -136,6 +136,13 @@ def test_nothing_and_silence_give_empty_text():
         assert recognizer.transcribe(waveform).text == ""
 
 
+@pytest.mark.parametrize("num_samples", range(16_000, 16_240, 13))
+def test_words_end_inside_the_audio(num_samples):
+    transcript = make().transcribe(song(3.0)[:num_samples])
+    assert all(word.start < word.end <= transcript.duration for word in transcript.words)
+    assert transcript.words
+
+
 def test_a_rate_with_a_file_is_a_mistake(model_dir, tmp_path):
     with pytest.raises(ValueError, match="with an array only"):
         asr.load_model(model_dir).transcribe(tmp_path / "a.wav", sample_rate=8000)
