@@ -14,8 +14,10 @@ from asr.cli.train import train_stage
 from asr.data.manifest import read_manifest, write_manifest
 from asr.errors import AsrError, ConfigError, Interrupted, ManifestError
 from asr.evaluation import evaluate
-from asr.training.checkpoint import list_checkpoints, load_checkpoint
+from asr.experiment import build_trainer, choose_mean
+from asr.training.checkpoint import average, list_checkpoints, load_checkpoint
 from asr.training.loop import Trainer
+from asr.training.monitor import Monitor
 
 TEXTS = ["ab", "ba", "bad", "dab", "a bad cab", "cab", "add a cab", "abba", "dad", "a dad", "bad dad", "cab ab"]
 SMALL = [
@@ -116,6 +118,22 @@ def test_a_stopped_run_goes_on_to_the_same_bit(corpus, tmp_path, monkeypatch):
     assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def test_the_exported_mean_is_the_one_that_validates_best(corpus, tmp_path):
+    """Whichever of the two candidates that is."""
+    with Monitor(tmp_path, 1) as monitor:
+        (tmp_path / "run").mkdir()
+        trainer = build_trainer(configure(corpus, tmp_path / "run"), tmp_path / "run", monitor)
+        trainer.fit()
+        chosen = choose_mean(trainer)
+        rates = {}
+        for number in (1, 2):
+            trainer.recognizer.model.load_state_dict(average(trainer.best_checkpoints()[:number]))
+            values = trainer.validate()[0]
+            rates[number] = (values["wer"], values["loss"])
+    assert (chosen.values["wer"], chosen.values["loss"]) == min(rates.values())
+    assert len(chosen.checkpoints) == min(rates, key=rates.__getitem__)
 
 
 def test_another_seed_is_another_run(corpus, tmp_path):

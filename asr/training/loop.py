@@ -27,6 +27,7 @@ from asr.features import Filterbank
 from asr.recognizer import Recognizer
 from asr.scoring.errors import Score, score
 from asr.training.checkpoint import (
+    checkpoint_number,
     list_checkpoints,
     load_newest,
     optimizer_tensors,
@@ -136,7 +137,7 @@ class Trainer:
 
     def best_checkpoints(self) -> list[Path]:
         """Weights of the best epochs by validation WER, best first; of two equals the one of lower loss."""
-        by_epoch = {int(path.name.split("-")[1]): path for path in list_checkpoints(self.checkpoints, "epoch")}
+        by_epoch = {checkpoint_number(path): path for path in list_checkpoints(self.checkpoints, "epoch")}
         ranked = sorted(by_epoch, key=lambda epoch: (self.position.error_rates[epoch], self.position.losses[epoch]))
         return [by_epoch[epoch] for epoch in ranked[: self.options.average_best]]
 
