@@ -38,7 +38,7 @@ class SyntheticOptions:
     """What `asr prepare digits` takes for the synthetic corpus."""
 
     seed: int = 1  # everything is drawn from it
-    num_train: int = 2000  # strings of 1 to max_digits digits
+    num_train: int = 2400  # strings of 1 to max_digits digits
     num_dev: int = 150
     num_test_strings: int = 300
     num_test_singles: int = 200  # one digit each, the ten in turn
