@@ -18,6 +18,7 @@ from asr.text.normalize import Case
 from asr.text.tokens import Tokenizer
 from asr.types import Batch, Hypothesis, Seconds, Transcript
 
+OnProgress = Callable[[Seconds, Seconds | None], None]
 BLOCK_SECONDS = 10.0  # read at a time from a long recording
 
 
@@ -117,6 +118,7 @@ class Recognizer:
         sample_rate: int | None = None,
         channel: int | None = None,
         strict: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> Transcript:
         """Transcribe a path ("-" is standard input), a binary file object, or an array of samples.
 
@@ -125,6 +127,7 @@ class Recognizer:
             sample_rate: of an array, in Hz; None means the model's own.
             channel: the one to take, from 0; None takes the mean of all.
             strict: a file that is cut short or broken is an error instead of a warning.
+            on_progress: called now and then with the seconds done and those of the whole, None where unknown.
 
         Raises:
             AudioError: the audio cannot be read.
@@ -135,16 +138,27 @@ class Recognizer:
         if sample_rate is not None:
             raise ValueError("expected sample_rate with an array only: a file says its own")
         with open_audio(source, self.sample_rate, channel=channel, strict=strict) as stream:
-            return self._transcribe(stream.name, stream.blocks(BLOCK_SECONDS), lambda: stream.warnings)
+            return self._transcribe(
+                stream.name,
+                stream.blocks(BLOCK_SECONDS),
+                lambda: stream.warnings,
+                None if on_progress is None else lambda done: on_progress(done, stream.info.duration),
+            )
 
     def _transcribe(
-        self, name: str, blocks: Iterator[NDArray[np.float32]], warnings: Callable[[], tuple[str, ...]]
+        self,
+        name: str,
+        blocks: Iterator[NDArray[np.float32]],
+        warnings: Callable[[], tuple[str, ...]],
+        tell: Callable[[Seconds], None] | None = None,
     ) -> Transcript:
         decoder_stream = self.decoder.stream(name)
         num_samples = 0
         for window in self._windows(blocks):
             num_samples += window.own_end - window.own_start
             decoder_stream.accept(self._own_log_probs(window))
+            if tell is not None:
+                tell(num_samples / self.sample_rate)
         hypothesis = decoder_stream.finish()
         duration = num_samples / self.sample_rate
         # The last output frame is filled up with zeros: it can end after the audio, but never begins there.

@@ -115,6 +115,16 @@ def test_windows_of_a_long_recording_join_without_a_seam(frontend):
     assert [w.start for w in pieces.words] == pytest.approx([w.start for w in whole.words])
 
 
+def test_progress_is_told_window_by_window(tmp_path):
+    recognizer = make()
+    windowed = Recognizer(recognizer.features, recognizer.model, TOKENIZER, recognizer.decoder, window_seconds=3.0)
+    write_audio(tmp_path / "a.wav", song(12.0), SAMPLE_RATE)
+    told = []
+    windowed.transcribe(tmp_path / "a.wav", on_progress=lambda done, total: told.append((done, total)))
+    assert [total for _, total in told] == [12.0] * len(told)
+    assert [done for done, _ in told] == pytest.approx([3.0, 6.0, 12.0], abs=0.03)
+
+
 def test_windows_hold_every_sample_once():
     recognizer = make()
     windowed = Recognizer(recognizer.features, recognizer.model, TOKENIZER, recognizer.decoder, window_seconds=1.0)

@@ -1,6 +1,7 @@
 """`asr transcribe`: audio files -> text."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from asr.cli.common import Device, load
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
     from asr.recognizer import Recognizer
 
@@ -65,50 +67,69 @@ def transcribe(
     names = list(found.paths)
     outputs = dict(zip(names, output_paths(names, output_dir, f".{output_format}"))) if output_dir else {}
     todo = [name for name in names if not (skip_existing and outputs[name].exists())]
-    recognizer = load(model, device) if todo else None
     failed = len(found.errors)
-    for name in todo:
-        assert recognizer is not None
-        failed += not transcribe_one(
-            recognizer, name, outputs.get(name), output_format, channel, strict, len(names) > 1, errors
-        )
+    if todo:
+        job = Job(load(model, device), output_format, channel, strict, names_shown=len(names) > 1, errors=errors)
+        with progress_bar(errors) as bar:
+            failed += sum(not job.run(name, outputs.get(name), bar) for name in todo)
     if failed:
         errors.print(f"{failed} of {len(names) + len(found.errors)} inputs failed", style="red", highlight=False)
         raise typer.Exit(SOME_FAILED)
 
 
-def transcribe_one(
-    recognizer: "Recognizer",
-    name: str,
-    output: Path | None,
-    output_format: str,
-    channel: int | None,
-    strict: bool,
-    several: bool,
-    errors: "Console",
-) -> bool:
-    """Transcribe one input and write or print it; returns whether that went well."""
-    from rich.markup import escape
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every input."""
 
-    from asr.errors import AudioError
-    from asr.files import write_text
-    from asr.writers import render
+    recognizer: "Recognizer"
+    output_format: str
+    channel: int | None
+    strict: bool
+    names_shown: bool  # before each text on standard output
+    errors: "Console"
 
-    try:
-        transcript = recognizer.transcribe(name, channel=channel, strict=strict)
-    except AudioError as error:
-        print_error(errors, error)
-        return False
-    for warning in transcript.warnings:
-        errors.print(f"[yellow]warning:[/] {escape(name)}: {escape(warning)}", highlight=False, soft_wrap=True)
-    text = render(transcript, output_format, Path(name).stem)
-    if output is not None:
-        write_text(output, text)
-        errors.print(f"{escape(name)} -> {escape(str(output))}", highlight=False, soft_wrap=True)
-    else:
-        sys.stdout.write(f"{name}: {text}" if several and output_format == "txt" else text)
-        sys.stdout.flush()
-    return True
+    def run(self, name: str, output: Path | None, bar: "Progress") -> bool:
+        """Transcribe one input and write or print it; returns whether that went well."""
+        from asr.errors import AudioError, ModelError
+        from asr.files import write_text
+        from asr.writers import render
+
+        task = bar.add_task(Path(name).name, total=None)
+        try:
+            transcript = self.recognizer.transcribe(
+                name,
+                channel=self.channel,
+                strict=self.strict,
+                on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        except (AudioError, ModelError) as error:
+            print_error(self.errors, error)
+            return False
+        finally:
+            bar.remove_task(task)
+        for warning in transcript.warnings:
+            self._say("[yellow]warning:[/] {}: {}", name, warning)
+        text = render(transcript, self.output_format, Path(name).stem)
+        if output is not None:
+            write_text(output, text)
+            self._say("{} -> {}", name, str(output))
+        else:
+            sys.stdout.write(f"{name}: {text}" if self.names_shown and self.output_format == "txt" else text)
+            sys.stdout.flush()
+        return True
+
+    def _say(self, message: str, *values: str) -> None:
+        from rich.markup import escape
+
+        self.errors.print(message.format(*map(escape, values)), highlight=False, soft_wrap=True)
+
+
+def progress_bar(console: "Console") -> "Progress":
+    """How far each recording is, with the time left; only on a terminal."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_error(console: "Console", error: Exception) -> None:
