@@ -129,7 +129,7 @@ class TrainingConfig:
 
     epochs: int = 40
     patience: int = 0  # epochs without a better WER until it stops; 0: never
-    average_best: int = 5  # the exported model is the mean of up to this many best epochs, as many as validate best
+    average_best: int = 5  # the exported model is the mean of up to this many best epochs, by validation loss
     checkpoint_minutes: float = 10.0
     log_every_steps: int = 10
     num_samples: int = 3  # reference and hypothesis pairs shown after each epoch

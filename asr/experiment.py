@@ -79,17 +79,18 @@ class ChosenMean:
 
 
 def choose_mean(trainer: Trainer) -> ChosenMean:
-    """How many of the best epochs to average: as many as validate best.
+    """How many of the best epochs to average: as many as give the lowest validation loss.
 
     The mean of neighbours in a flat valley beats each of them (Izmailov et al. 2018). Where a short run is still on
-    its way down, the mean lies behind the best epoch instead.
+    its way down, the mean lies behind the best epoch instead. The loss decides, because the error rates of such
+    candidates differ by a few words, which is chance.
     """
     best = trainer.best_checkpoints()
     candidates = []
     for number in range(1, len(best) + 1):
         trainer.recognizer.model.load_state_dict(average(best[:number]))
         candidates.append(ChosenMean(best[:number], trainer.validate()[0]))
-    return min(candidates, key=lambda candidate: (candidate.values["wer"], candidate.values["loss"]))
+    return min(candidates, key=lambda candidate: candidate.values["loss"])
 
 
 def build_trainer(config: Config, run_dir: Path, monitor: Monitor) -> Trainer:

@@ -52,7 +52,7 @@ class FsddOptions:
     """What `asr prepare digits data=fsdd` takes."""
 
     seed: int = 1  # everything is drawn from it
-    num_train_strings: int = 1500  # beside the single training takes
+    num_train_strings: int = 1200  # beside the single training takes
     num_dev_strings: int = 200  # beside the single development takes
     num_test_strings: int = 300
     max_digits: int = 7
