@@ -44,6 +44,10 @@ class OutputError(AsrError):
     """A result cannot be written; names the file and the reason."""
 
 
+class LanguageModelError(AsrError):
+    """A language model file is malformed or does not fit the acoustic model; names the line or the symbols."""
+
+
 class ScoringError(AsrError):
     """References and hypotheses do not belong together, or there is nothing to score; names the utterances."""
 

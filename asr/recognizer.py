@@ -164,7 +164,7 @@ class Recognizer:
         # The last output frame is filled up with zeros: it can end after the audio, but never begins there.
         words = tuple(replace(word, end=min(word.end, duration)) for word in hypothesis.words)
         # The warnings of a stream are complete only now, when all of it was read.
-        return Transcript(hypothesis.text, words, duration, warnings())
+        return Transcript(hypothesis.text, words, duration, warnings(), hypothesis.alternatives)
 
     def _windows(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[Window]:
         """Cut a stream of samples into overlapping windows, holding no more than one of them."""

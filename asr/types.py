@@ -72,13 +72,35 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreParts:
+    """What a hypothesis's score is the sum of: natural logarithms, already multiplied by their weights."""
+
+    acoustic: float
+    language_model: float = 0.0
+    word_bonus: float = 0.0  # and, for words that the language model does not know, the penalty
+    hotwords: float = 0.0
+    rescoring: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The sum, by which hypotheses are ranked."""
+        return self.acoustic + self.language_model + self.word_bonus + self.hotwords + self.rescoring
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What a decoder found for one utterance."""
+    """What a decoder found for one utterance, and what it found besides."""
 
     text: str
     tokens: tuple[int, ...]
-    words: tuple[Word, ...]
-    score: float  # natural log; of the decoder's own objective
+    words: tuple[Word, ...]  # of alternatives: empty, as only the best is aligned with the audio
+    parts: ScoreParts
+    alternatives: tuple[Hypothesis, ...] = ()  # the rest of the N-best list, best first
+
+    @property
+    def score(self) -> float:
+        """The natural logarithm of the decoder's own objective."""
+        return self.parts.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +111,4 @@ class Transcript:
     words: tuple[Word, ...]
     duration: Seconds
     warnings: tuple[str, ...] = ()
+    alternatives: tuple[Hypothesis, ...] = ()  # when the decoder was asked for an N-best list

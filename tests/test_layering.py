@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"types", "errors"},
     {"files", "resources"},
-    {"audio", "features", "augment", "text", "ctc"},
+    {"audio", "features", "augment", "text", "ctc", "ngram"},
     {"data", "models", "decoding", "scoring"},
     {"training", "recognizer", "evaluation", "writers", "model_directory"},
     {"config", "builders", "experiment", "recipe", "model_card"},

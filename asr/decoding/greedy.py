@@ -9,7 +9,7 @@ from torch import Tensor
 from asr.ctc import BLANK
 from asr.errors import ModelError
 from asr.text.tokens import Tokenizer
-from asr.types import Hypothesis, Seconds, Word
+from asr.types import Hypothesis, ScoreParts, Seconds, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,13 @@ class GreedyStream:
     def finish(self) -> Hypothesis:
         """The hypothesis for everything accepted."""
         if not self._labels:
-            return Hypothesis("", (), (), 0.0)
+            return Hypothesis("", (), (), ScoreParts(0.0))
         log_probs = np.concatenate(self._log_probs)
         runs = token_runs(np.concatenate(self._labels), log_probs, self._decoder.tokenizer.blank_id)
         tokens = runs.tokens.tolist()
         words = self._words(runs, tokens)
-        return Hypothesis(self._decoder.tokenizer.decode(tokens), tuple(tokens), words, float(log_probs.sum()))
+        text = self._decoder.tokenizer.decode(tokens)
+        return Hypothesis(text, tuple(tokens), words, ScoreParts(acoustic=float(log_probs.sum())))
 
     def _words(self, runs: TokenRuns, tokens: list[int]) -> tuple[Word, ...]:
         frame_seconds = self._decoder.frame_seconds
