@@ -21,21 +21,20 @@ from asr.config import (
 )
 from asr.data.audio_cache import AudioStore
 from asr.data.manifest import read_manifest
-from asr.decoding.greedy import GreedyDecoder
+from asr.decoder_builder import build_decoder, packed, unpacked
 from asr.errors import ConfigError, ModelError
 from asr.features import Filterbank
-from asr.model_directory import ModelFiles, read_model
+from asr.model_directory import RESERVED, ModelFiles, read_checksums, read_config, read_model
 from asr.models.acoustic import AcousticModel
 from asr.models.frontend import ConvFrontend, FrameStacking, Frontend, Identity
 from asr.models.recurrent import RecurrentStack
-from asr.recognizer import Decoder, Recognizer
+from asr.recognizer import Recognizer
 from asr.text.bpe import BpeTokenizer
 from asr.text.lexicon import Lexicon
 from asr.text.normalize import Case
 from asr.text.tokenizer import CharTokenizer, PhoneTokenizer, tokenizer_from_json
 from asr.text.tokens import Tokenizer
 from asr.training.optim import Schedule, make_optimizer
-from asr.types import Seconds
 
 BYTES_PER_GIB = 2**30
 
@@ -125,14 +124,6 @@ def _build_frontend(config: ModelConfig, num_features: int) -> Frontend:
     raise ConfigError(f"model.frontend.name: expected none, stack or conv, got {frontend.name!r}")
 
 
-def build_decoder(config: DecodingConfig, tokenizer: Tokenizer, frame_seconds: Seconds) -> Decoder:
-    """The decoder."""
-    match config.name:
-        case "greedy":
-            return GreedyDecoder(tokenizer, frame_seconds)
-    raise ConfigError(f"decoding.name: expected greedy, got {config.name!r}")
-
-
 def build_optimizer(config: OptimConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimiser over a model's parameters."""
     try:
@@ -184,15 +175,16 @@ def build_recognizer(
 
 
 def model_files(config: Config, recognizer: Recognizer) -> ModelFiles:
-    """What `write_model` writes for a trained recognizer."""
+    """What `write_model` writes for a trained recognizer, with the files that its decoder needs."""
+    decoding, others = packed(config.decoding)
     described: dict[str, Any] = {
         "sample_rate": config.data.sample_rate,
         "case": config.text.case,
         "features": to_json(config.features),
         "model": to_json(config.model),
-        "decoding": to_json(config.decoding),
+        "decoding": to_json(decoding),
     }
-    return ModelFiles(described, _state(recognizer), recognizer.tokenizer.to_json())
+    return ModelFiles(described, _state(recognizer), recognizer.tokenizer.to_json(), others)
 
 
 def _state(recognizer: Recognizer) -> dict[str, torch.Tensor]:
@@ -200,8 +192,26 @@ def _state(recognizer: Recognizer) -> dict[str, torch.Tensor]:
     return {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Recognizer:
-    """Load a model directory, ready to transcribe. Raises `ModelError` for what is not whole or not understood."""
+def read_decoding(path: str | Path) -> DecodingConfig:
+    """The decoding config of a model directory, with the paths of its files; raises as `load_model` does."""
+    directory = Path(path)
+    names = set(read_checksums(directory)).difference(RESERVED)
+    values = read_config(directory).get("decoding")
+    return unpacked(from_json(DecodingConfig, values, f"{path}/config.json: decoding"), directory, names)
+
+
+def load_model(path: str | Path, device: str = "cpu", decoding: DecodingConfig | None = None) -> Recognizer:
+    """Load a model directory, ready to transcribe.
+
+    Args:
+        path: the directory
+        device: where the model computes
+        decoding: None for the model's own, `read_decoding`
+
+    Raises:
+        ModelError: the directory is not whole or not understood
+        ConfigError: a value in config.json makes no sense
+    """
     files = read_model(Path(path))
     expected = {"sample_rate", "case", "features", "model", "decoding"}
     if set(files.config) != expected or not isinstance(files.config["sample_rate"], int):
@@ -212,7 +222,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Recognizer:
     recognizer = build_recognizer(
         from_json(FeaturesConfig, files.config["features"], f"{where}features"),
         from_json(ModelConfig, files.config["model"], f"{where}model"),
-        from_json(DecodingConfig, files.config["decoding"], f"{where}decoding"),
+        decoding or read_decoding(path),
         sample_rate=files.config["sample_rate"],
         case=check_case(files.config["case"]),
         tokenizer=tokenizer_from_json(files.tokenizer, f"{path}/tokenizer.json"),

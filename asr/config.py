@@ -138,9 +138,28 @@ class TrainingConfig:
 
 @dataclass
 class DecodingConfig:
-    """How evaluation turns log-probabilities into text."""
+    """How log-probabilities become text. Weights and bonuses belong to natural logarithms; all but greedy's are beam's.
 
-    name: str = "greedy"
+    Files are paths in a run's config; in a model directory they are names of files inside it, which the export puts
+    there.
+    """
+
+    name: str = "greedy"  # greedy | beam
+    beam_width: int = 32
+    nbest: int = 1  # hypotheses kept, the best among them
+    language_model: str = ""  # n-grams: ARPA, or what `asr lm compile` makes of it
+    lm_weight: float = 0.0  # above zero with a language model, and only then
+    word_bonus: float = 0.0  # added for each word
+    unknown_penalty: float = -10.0  # added for each word that the language model does not know
+    lexicon: str = ""  # the only words to be found: one a line, further columns ignored
+    hotwords: list[str] = field(default_factory=list)  # words and phrases to be favoured
+    hotword_boost: float = 5.0  # added for each of their words
+    max_tokens_per_frame: int = 0  # the likeliest ones are considered; 0: all
+    token_floor: float = 0.0  # ln p below which a token is not considered; 0: off
+    blank_skip: float = 1.0  # frames whose blank is likelier than this are skipped; 1: none
+    confidence_temperature: float = 1.0  # from `asr calibrate`; greedy's too
+    rescoring_model: str = ""  # a recurrent language model, which puts the N-best list in a new order
+    rescoring_weight: float = 0.0
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """A model on a test set: hypotheses, error rates and how long it took."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.progress import track
 from asr.data.audio_cache import AudioStore
 from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.sampler import Draw, plan_in_order
+from asr.emissions import EmissionBatch
 from asr.errors import ManifestError
 from asr.files import write_json, write_json_lines
 from asr.recognizer import Recognizer
@@ -23,6 +24,9 @@ from asr.types import Hypothesis, Seconds, Utterance
 BATCH_SECONDS = 300.0  # of padded audio: the model's memory, a few hundred MB at most
 
 
+OnEmissions = Callable[[EmissionBatch], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The outcome for one test set."""
@@ -30,11 +34,24 @@ class Evaluation:
     score: Score
     summary: dict[str, Any]  # what score.json holds
     hypotheses: dict[str, Hypothesis]  # by utterance id
+    utterances: Sequence[Utterance]  # with their texts as scored
 
     def write(self, directory: Path) -> None:
-        """Write score.json and hypotheses.jsonl."""
+        """Write score.json, hypotheses.jsonl and, where there are alternatives, nbest.jsonl; an older one goes."""
         write_json(directory / "score.json", self.summary)
         write_json_lines(directory / "hypotheses.jsonl", hypothesis_rows(self.score))
+        if any(hypothesis.alternatives for hypothesis in self.hypotheses.values()):
+            write_json_lines(directory / "nbest.jsonl", nbest_rows(self.hypotheses))
+        else:
+            (directory / "nbest.jsonl").unlink(missing_ok=True)
+
+
+def nbest_rows(hypotheses: Mapping[str, Hypothesis]) -> Iterator[dict[str, Any]]:
+    """Rows of `nbest.jsonl`, the best of an utterance first; a score is the sum of its parts, natural logarithms."""
+    for id, best in hypotheses.items():
+        for rank, hypothesis in enumerate((best, *best.alternatives), start=1):
+            parts = asdict(hypothesis.parts)
+            yield {"id": id, "rank": rank, "text": hypothesis.text, "score": hypothesis.score, "parts": parts}
 
 
 def evaluate(
@@ -43,34 +60,69 @@ def evaluate(
     *,
     num_workers: int = 2,
     show_progress: bool = False,
+    on_emissions: OnEmissions | None = None,
 ) -> Evaluation:
     """Transcribe every utterance and score it against its text, both normalised the way the model was trained.
 
     The time counts everything from the audio files to the text. Raises `AudioError` for audio that cannot be read:
     an error rate over a part of the set would not be its error rate.
+
+    Args:
+        recognizer: the model
+        utterances: the test set
+        num_workers: threads that read audio ahead
+        show_progress: a bar on standard error
+        on_emissions: called with each batch of log-probabilities, where the model is, before it is decoded
     """
-    if not utterances:
-        raise ManifestError("expected at least one utterance to evaluate on, got none")
-    utterances = [replace(u, text=normalize(u.text, recognizer.case)) for u in utterances]
+    utterances = normalized(utterances, recognizer)
     started = time.perf_counter()
-    hypotheses = recognize_all(recognizer, utterances, num_workers, show_progress)
+    hypotheses = recognize_all(recognizer, utterances, num_workers, show_progress, on_emissions)
     decode_seconds = time.perf_counter() - started
     result = score({u.id: u.text for u in utterances}, {id: h.text for id, h in hypotheses.items()})
     audio_seconds: Seconds = sum(u.duration for u in utterances)
     speakers = {u.id: u.speaker for u in utterances}
     summary = score_json(result, audio_seconds, decode_seconds, recognizer.decoder.describe(), speakers)
-    return Evaluation(result, summary, hypotheses)
+    return Evaluation(result, summary, hypotheses, utterances)
+
+
+def normalized(utterances: Sequence[Utterance], recognizer: Recognizer) -> list[Utterance]:
+    """The utterances with their texts as the model was trained on; raises `ManifestError` when there are none."""
+    if not utterances:
+        raise ManifestError("expected at least one utterance to evaluate on, got none")
+    return [replace(u, text=normalize(u.text, recognizer.case)) for u in utterances]
 
 
 def recognize_all(
-    recognizer: Recognizer, utterances: Sequence[Utterance], num_workers: int, show_progress: bool
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    num_workers: int,
+    show_progress: bool,
+    on_emissions: OnEmissions | None = None,
 ) -> dict[str, Hypothesis]:
     """A hypothesis for each utterance, batched by length."""
+    found: dict[str, Hypothesis] = {}
+    for batch in _emissions(recognizer, utterances, num_workers, show_progress):
+        if on_emissions is not None:
+            on_emissions(batch)
+        found.update(zip(batch.ids, recognizer.decoder.decode(batch.log_probs, batch.lengths, batch.ids), strict=True))
+    return {utterance.id: found[utterance.id] for utterance in utterances}
+
+
+def all_emissions(
+    recognizer: Recognizer, utterances: Sequence[Utterance], num_workers: int, show_progress: bool
+) -> Iterator[EmissionBatch]:
+    """What the model says of each utterance, in the processor's memory, batched by length: longest first."""
+    return (batch.cpu() for batch in _emissions(recognizer, utterances, num_workers, show_progress))
+
+
+def _emissions(
+    recognizer: Recognizer, utterances: Sequence[Utterance], num_workers: int, show_progress: bool
+) -> Iterator[EmissionBatch]:
     dataset = SpeechDataset(AudioStore(utterances, recognizer.sample_rate), [()] * len(utterances))
     durations = np.array([utterance.duration for utterance in utterances])
     plan = [[Draw(index, epoch=0) for index in batch] for batch in plan_in_order(durations, BATCH_SECONDS)]
-    found: dict[str, Hypothesis] = {}
     batches = load_batches(dataset, plan, num_workers)
     for batch in track(batches, "transcribing", total=len(plan), transient=True, disable=not show_progress):
-        found.update(zip(batch.ids, recognizer.recognize(batch), strict=True))
-    return {utterance.id: found[utterance.id] for utterance in utterances}
+        batch = batch.to(recognizer.device)
+        emissions = recognizer.emissions(batch.waveforms, batch.waveform_lengths)
+        yield EmissionBatch(batch.ids, emissions.log_probs, emissions.lengths)

@@ -39,7 +39,7 @@ from asr.recognizer import Recognizer
 from asr.text.normalize import normalize
 from asr.text.tokenizer import load_tokenizer
 from asr.text.tokens import Tokenizer
-from asr.training.checkpoint import average, checkpoint_number
+from asr.training.acoustic_task import AcousticOptions, AcousticTask
 from asr.training.loop import LoopOptions, Trainer
 from asr.training.monitor import Monitor
 from asr.training.run_directory import write_environment
@@ -51,55 +51,37 @@ NAMED_DROPS = 5  # utterances named on the screen; dropped.jsonl names them all
 def train(config: Config, run_dir: Path, console: Console) -> Path:
     """Train to the end, going on from a checkpoint if there is one; returns the model directory."""
     with Monitor(run_dir, config.training.epochs, console) as monitor:
-        trainer = build_trainer(config, run_dir, monitor)
-        with trainer.stopping_on_signals():
-            trainer.fit()
-        return export(config, run_dir, trainer, console)
-
-
-def export(config: Config, run_dir: Path, trainer: Trainer, console: Console) -> Path:
-    """Write the best mean of checkpoints as a model directory, with its validation figures on the card."""
-    chosen = choose_mean(trainer)
-    trainer.recognizer.model.load_state_dict(average(chosen.checkpoints))
-    epochs = sorted(checkpoint_number(path) + 1 for path in chosen.checkpoints)
-    what = f"mean of the epochs {', '.join(map(str, epochs))}" if len(epochs) > 1 else f"epoch {epochs[0]}"
-    console.print(f"exporting the {what}: validation WER {100 * chosen.values['wer']:.2f}%", highlight=False)
-    model_dir = run_dir / "model"
-    files = model_files(config, trainer.recognizer)
-    write_model(model_dir, files, model_card(config, {"dev": chosen.values}))
-    return model_dir
+        run = build_run(config, run_dir, monitor)
+        with run.trainer.stopping_on_signals():
+            run.trainer.fit()
+        return export(config, run_dir, run, console)
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenMean:
-    """Checkpoints whose mean is to be exported, and how it does on the validation set."""
+class Run:
+    """A trainer, and the recognizer whose model it trains."""
 
-    checkpoints: Sequence[Path]
-    values: dict[str, float]
-
-
-def choose_mean(trainer: Trainer) -> ChosenMean:
-    """How many of the best epochs to average: as many as give the lowest validation loss.
-
-    The mean of neighbours in a flat valley beats each of them (Izmailov et al. 2018). Where a short run is still on
-    its way down, the mean lies behind the best epoch instead. The loss decides, because the error rates of such
-    candidates differ by a few words, which is chance.
-    """
-    best = trainer.best_checkpoints()
-    candidates = []
-    for number in range(1, len(best) + 1):
-        trainer.recognizer.model.load_state_dict(average(best[:number]))
-        candidates.append(ChosenMean(best[:number], trainer.validate()[0]))
-    return min(candidates, key=lambda candidate: candidate.values["loss"])
+    trainer: Trainer
+    recognizer: Recognizer
 
 
-def build_trainer(config: Config, run_dir: Path, monitor: Monitor) -> Trainer:
+def export(config: Config, run_dir: Path, run: Run, console: Console) -> Path:
+    """Write the best mean of checkpoints as a model directory, with its validation figures on the card."""
+    chosen = run.trainer.choose_mean()
+    wer = chosen.values["wer"]
+    console.print(f"exporting the {chosen.describe()}: validation WER {100 * wer:.2f}%", highlight=False)
+    model_dir = run_dir / "model"
+    write_model(model_dir, model_files(config, run.recognizer), model_card(config, {"dev": chosen.values}))
+    return model_dir
+
+
+def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
     """Everything a run needs, from its config."""
     console = monitor.console
     torch.manual_seed(config.seed)
     if config.machine.num_threads:
         torch.set_num_threads(config.machine.num_threads)
-    fabric = build_fabric(config)
+    fabric = build_fabric(config.machine.accelerator, config.machine.precision)
     write_environment(run_dir, fabric.device, fabric._precision.precision)
     train_texts, dev_texts = read_texts(config.data.train, config), read_texts(config.data.dev, config)
     recognizer = build_recognizer(
@@ -119,40 +101,38 @@ def build_trainer(config: Config, run_dir: Path, monitor: Monitor) -> Trainer:
     if config.features.normalize in CORPUS_NORMALIZATIONS:
         set_global_statistics(recognizer, train_data, run_dir)
     describe(recognizer, train_set, dev_set, fabric, console)
-    return Trainer(
-        fabric,
+    task = AcousticTask(
         recognizer,
         build_spec_augment(config.augment),
-        build_optimizer(config.optim, recognizer.model),
-        build_schedule(config.optim),
         train_data,
         SpeechDataset(stores["dev"], dev_set.targets),
-        monitor,
-        run_dir / "checkpoints",
-        loop_options(config),
+        fabric.device,
+        task_options(config),
     )
+    optimizer, schedule = build_optimizer(config.optim, recognizer.model), build_schedule(config.optim)
+    trainer = Trainer(fabric, task, optimizer, schedule, monitor, run_dir / "checkpoints", loop_options(config))
+    return Run(trainer, recognizer)
 
 
-def build_fabric(config: Config) -> Fabric:
+def build_fabric(accelerator: str, precision: str) -> Fabric:
     """Device and precision; `auto` takes a GPU, and bfloat16, where there are such."""
-    machine = config.machine
-    if machine.accelerator not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"machine.accelerator: expected auto, cpu or cuda, got {machine.accelerator!r}")
-    if machine.accelerator == "cuda" and not torch.cuda.is_available():
+    if accelerator not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"machine.accelerator: expected auto, cpu or cuda, got {accelerator!r}")
+    if accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("machine.accelerator: expected a CUDA device, found none; use machine.accelerator=cpu")
-    on_gpu = machine.accelerator != "cpu" and torch.cuda.is_available()
-    match machine.precision:
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    match precision:
         case "auto":
             has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
-            precision = "bf16-mixed" if has_bf16 else "32-true"
+            fabric_precision = "bf16-mixed" if has_bf16 else "32-true"
         case "bf16":
-            precision = "bf16-mixed"
+            fabric_precision = "bf16-mixed"
         case "float32":
-            precision = "32-true"
+            fabric_precision = "32-true"
         case unknown:
             raise ConfigError(f"machine.precision: expected auto, float32 or bf16, got {unknown!r}")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision, as we do
-    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=fabric_precision)  # type: ignore[arg-type]
 
 
 def cpu_has_bf16() -> bool:
@@ -253,20 +233,27 @@ def describe(recognizer: Recognizer, train: Usable, dev: Usable, fabric: Fabric,
     )
 
 
+def task_options(config: Config) -> AcousticOptions:
+    """The task's share of the config."""
+    return AcousticOptions(
+        seed=config.seed,
+        batch_seconds=config.data.batch_seconds,
+        speeds=config.augment.speeds,
+        num_samples=config.training.num_samples,
+        num_workers=config.machine.num_workers,
+    )
+
+
 def loop_options(config: Config) -> LoopOptions:
     """The loop's share of the config."""
     training = config.training
     return LoopOptions(
         seed=config.seed,
         epochs=training.epochs,
-        batch_seconds=config.data.batch_seconds,
-        speeds=config.augment.speeds,
         clip_norm=config.optim.clip_norm,
         patience=training.patience,
         average_best=training.average_best,
         checkpoint_minutes=training.checkpoint_minutes,
         log_every_steps=training.log_every_steps,
-        num_samples=training.num_samples,
         nonfinite_patience=training.nonfinite_patience,
-        num_workers=config.machine.num_workers,
     )

@@ -2,20 +2,23 @@
 
 A format is one function in `WRITERS`, from a `Transcript` and the name of its recording to the whole text of the
 file. Formats that list recordings (CTM, STM, TRN) write the name; the others have no place for it.
+
+Aligned words of a whole set go through `ctm`, those of one utterance through `text_grid`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from asr.errors import ConfigError
-from asr.types import Transcript, Word
+from asr.errors import ConfigError, OutputError
+from asr.types import Seconds, Transcript, Word
 
 Writer = Callable[[Transcript, str], str]
 
@@ -27,6 +30,11 @@ SEGMENT_PAUSE_SECONDS = 1.0
 
 _TIME_DECIMALS = 2  # whisper's; one frame of 10 ms
 _PROBABILITY_DECIMALS = 4
+_MILLISECOND_DECIMALS = 3  # of alignments: frames need not be whole hundredths of a second
+_MILLISECOND = 0.001
+# White space, control characters, and what some file system or path refuses; at the front also what hides a file or
+# makes a CTM line a comment.
+_UNSAFE = re.compile(r"^[.;]|[\s\x00-\x1f\x7f/\\:*?\"<>|]")
 
 
 def render(transcript: Transcript, name: str, recording: str = NO_RECORDING) -> str:
@@ -152,3 +160,98 @@ def _claim(source: Path, rung: int) -> str:
 
 def _last_rung(source: Path) -> int:
     return len(source.parts) - 1
+
+
+# ---- alignments ------------------------------------------------------------------------------------------------------
+
+
+def safe_names(ids: Sequence[str]) -> dict[str, str]:
+    """A name for each utterance id that is a file's name everywhere and a field of a CTM: the id where it can be.
+
+    White space and characters such as `/` become `_`.
+
+    Raises:
+        OutputError: two ids would get one name, or one apart from case, which some file systems do not tell apart.
+    """
+    taken: dict[str, str] = {}
+    names = {}
+    for id in ids:
+        names[id] = name = _UNSAFE.sub("_", id)
+        other = taken.setdefault(name.casefold(), id)
+        if other != id:
+            raise OutputError(
+                f"the utterance ids {other!r} and {id!r} would both be called {name!r} in the output; "
+                "give them ids in the manifest that differ in more than case, white space and the characters of paths"
+            )
+    return names
+
+
+def ctm(recordings: Mapping[str, Sequence[Word]]) -> str:
+    """Words in NIST's CTM: file, channel 1, begin, duration, word, confidence; sorted by file, then begin.
+
+    recordings: name without white space -> words in order of time. Seconds have three decimals; begin and duration
+    add up to the rounded end, so that what did not overlap does not. A duration is a millisecond at least.
+    """
+    lines = []
+    for name, words in sorted(recordings.items()):  # by code point, which is the order of the bytes
+        for word in words:
+            begin, end = round(word.start, _MILLISECOND_DECIMALS), round(word.end, _MILLISECOND_DECIMALS)
+            duration = max(end - begin, _MILLISECOND)
+            lines.append(f"{name} 1 {begin:.3f} {duration:.3f} {word.text} {word.confidence:.4f}\n")
+    return "".join(lines)
+
+
+def text_grid(tiers: Mapping[str, Sequence[Word]], duration: Seconds) -> str:
+    """Interval tiers in the long text format of Praat's TextGrid.
+
+    Args:
+        tiers: name -> intervals in order of time, without overlap, inside the audio; gaps become empty intervals
+        duration: of the audio
+    """
+    header = (
+        'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
+        f"xmin = 0\nxmax = {_praat_time(duration)}\ntiers? <exists>\nsize = {len(tiers)}\nitem []:\n"
+    )
+    return header + "".join(_tier(i, name, words, duration) for i, (name, words) in enumerate(tiers.items(), start=1))
+
+
+def _tier(number: int, name: str, words: Sequence[Word], duration: Seconds) -> str:
+    intervals = list(_without_gaps(words, duration))
+    lines = [
+        f"    item [{number}]:",
+        '        class = "IntervalTier"',
+        f"        name = {_praat_string(name)}",
+        "        xmin = 0",
+        f"        xmax = {_praat_time(duration)}",
+        f"        intervals: size = {len(intervals)}",
+    ]
+    for index, word in enumerate(intervals, start=1):
+        lines += [
+            f"        intervals [{index}]:",
+            f"            xmin = {_praat_time(word.start)}",
+            f"            xmax = {_praat_time(word.end)}",
+            f"            text = {_praat_string(word.text)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _without_gaps(words: Sequence[Word], duration: Seconds) -> Iterator[Word]:
+    """The words, and an empty one wherever there is none: Praat's intervals cover the whole time."""
+    now = 0.0
+    for word in words:
+        if _praat_time(now) != _praat_time(word.start):
+            yield Word("", now, word.start, 1.0)
+        yield word
+        now = word.end
+    if _praat_time(now) != _praat_time(duration):
+        yield Word("", now, duration, 1.0)
+
+
+def _praat_time(seconds: Seconds) -> str:
+    # Microseconds: frames touch exactly in frames, but 3 × 0.03 is not 0.09 in floats.
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _praat_string(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from asr.cli.compose import compose_recipe, recipe_names
-from asr.config import Config, FeaturesConfig, ModelConfig, difference, from_json, to_json
+from asr.config import Config, DecodingConfig, FeaturesConfig, ModelConfig, difference, from_json, to_json
 from asr.errors import ConfigError
 from asr.resources import resource_directory
 
@@ -69,6 +69,9 @@ def test_unknown_recipes_name_the_known_ones():
 def test_json_round_trip():
     config = compose_recipe("digits", []).model
     assert from_json(ModelConfig, json.loads(json.dumps(to_json(config)))) == config
+    decoding = compose_recipe("digits", ["decoding=beam", "decoding.hotwords=[new york]"]).decoding
+    assert (decoding.name, decoding.hotwords) == ("beam", ["new york"])
+    assert from_json(DecodingConfig, json.loads(json.dumps(to_json(decoding)))) == decoding
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.ctc import collapse
-from asr.decoding.greedy import GreedyDecoder, token_runs
-from asr.errors import ModelError
+from asr.decoding.alignment import token_runs
+from asr.decoding.greedy import GreedyDecoder
+from asr.errors import ConfigError, ModelError
 from asr.text.bpe import BpeTokenizer
 from asr.text.tokenizer import CharTokenizer
 
@@ -38,15 +39,31 @@ def test_a_path_written_by_hand():
     assert (first.text, second.text) == ("aab", "b")
     assert (first.start, first.end) == pytest.approx((0.03, 0.18))  # frames 1 to 5
     assert (second.start, second.end) == pytest.approx((0.27, 0.30))  # frame 9
-    assert first.confidence == pytest.approx(0.7)
+    assert first.confidence == pytest.approx(0.7**3)
     assert hypothesis.score == pytest.approx(11 * math.log(0.7), rel=1e-5)
 
 
-def test_confidence_is_the_geometric_mean_of_the_tokens_best_frames():
-    probs = torch.full((1, 3, 4), 0.05)
-    probs[0, 0, A], probs[0, 1, A], probs[0, 2, B] = 0.5, 0.8, 0.2
+def test_confidence_is_the_product_of_the_tokens_best_frames():
+    probs = torch.tensor([[[0.3, 0.1, 0.5, 0.1], [0.1, 0.05, 0.8, 0.05], [0.2, 0.2, 0.2, 0.4]]])
     word = GreedyDecoder(TOKENIZER, 0.03).decode(probs.log(), torch.tensor([3]), ["u"])[0].words[0]
-    assert word.confidence == pytest.approx(math.sqrt(0.8 * 0.2), rel=1e-5)  # a: the better of its two frames
+    assert word.text == "ab"
+    assert word.confidence == pytest.approx(0.8 * 0.4, rel=1e-5)  # a: the better of its two frames
+
+
+def test_temperature_changes_confidences_and_nothing_else():
+    plain = decode([A, B], probability=0.7)
+    decoder = GreedyDecoder(TOKENIZER, 0.03, confidence_temperature=2.0)
+    tempered = decoder.decode(matrix([A, B]), torch.tensor([2]), ["u"])[0]
+    root, other = math.sqrt(0.7), math.sqrt(0.1)  # softmax(log p / 2) is proportional to sqrt(p)
+    assert tempered.words[0].confidence == pytest.approx((root / (root + 3 * other)) ** 2, rel=1e-5)
+    assert (tempered.text, tempered.tokens, tempered.parts) == (plain.text, plain.tokens, plain.parts)
+    assert decoder.describe() == {"name": "greedy", "confidence_temperature": 2.0}
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_that_makes_no_sense(temperature):
+    with pytest.raises(ConfigError, match=r"decoding\.confidence_temperature: expected a number above 0"):
+        GreedyDecoder(TOKENIZER, 0.03, confidence_temperature=temperature)
 
 
 @pytest.mark.parametrize("path", [[], [BLANK], [SPACE], [BLANK, SPACE, BLANK]])
@@ -101,6 +118,12 @@ def test_pieces_give_what_the_whole_gives(path, cuts):
         if end > start:
             stream.accept(log_probs[start:end])
     assert stream.finish() == decode(path)
+
+
+@pytest.mark.parametrize("frame", [math.inf, -math.inf])
+def test_frames_that_are_no_probabilities_name_the_utterance(frame):
+    with pytest.raises(ModelError, match="u-17"):
+        GreedyDecoder(TOKENIZER, 0.03).decode(torch.full((1, 3, 4), frame), torch.tensor([3]), ["u-17"])
 
 
 def test_token_runs_of_nothing():

@@ -198,7 +198,7 @@ def edit_config(model_dir, change):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda c: c.update(format=99), ModelError, "expected format 1"),
+        (lambda c: c.update(format=99), ModelError, "expected format 2, got 99"),
         (lambda c: c["model"].update(_target_="torch.load"), ConfigError, "unknown option '_target_'"),
         (lambda c: c.update(decoding={"_target_": "os.system", "name": "greedy"}), ConfigError, "_target_"),
         (lambda c: c["model"].update(cell="os.system"), ConfigError, "expected cell"),
@@ -236,5 +236,5 @@ def test_checksums_cannot_point_outside(model_dir, tmp_path):
 def test_a_model_is_replaced_whole(model_dir):
     files = ModelFiles({"sample_rate": 1}, {"w": torch.zeros(1)}, {})
     write_model(model_dir, files, "new card")
-    assert json.loads((model_dir / "config.json").read_text()) == {"format": 1, "sample_rate": 1}
+    assert json.loads((model_dir / "config.json").read_text()) == {"format": 2, "sample_rate": 1}
     assert [path.name for path in model_dir.parent.iterdir()] == ["model"]

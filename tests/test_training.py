@@ -14,7 +14,8 @@ from asr.cli.train import train_stage
 from asr.data.manifest import read_manifest, write_manifest
 from asr.errors import AsrError, ConfigError, Interrupted, ManifestError
 from asr.evaluation import evaluate
-from asr.experiment import build_trainer, choose_mean
+from asr.experiment import build_run
+from asr.training.acoustic_task import AcousticTask
 from asr.training.checkpoint import average, list_checkpoints, load_checkpoint
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
@@ -124,14 +125,13 @@ def test_the_exported_mean_is_the_one_that_validates_best(corpus, tmp_path):
     """Whichever of the two candidates that is."""
     with Monitor(tmp_path, 1) as monitor:
         (tmp_path / "run").mkdir()
-        trainer = build_trainer(configure(corpus, tmp_path / "run"), tmp_path / "run", monitor)
+        trainer = build_run(configure(corpus, tmp_path / "run"), tmp_path / "run", monitor).trainer
         trainer.fit()
-        chosen = choose_mean(trainer)
+        chosen = trainer.choose_mean()
         losses = {}
         for number in (1, 2):
-            trainer.recognizer.model.load_state_dict(average(trainer.best_checkpoints()[:number]))
-            values = trainer.validate()[0]
-            losses[number] = values["loss"]
+            trainer.task.model.load_state_dict(average(trainer.best_checkpoints()[:number]))
+            losses[number] = trainer.task.validate().values["loss"]
     assert chosen.values["loss"] == min(losses.values())
     assert len(chosen.checkpoints) == min(losses, key=losses.__getitem__)
 
@@ -173,8 +173,13 @@ def test_a_missing_manifest_is_named(corpus, tmp_path):
 
 
 def test_non_finite_gradients_are_skipped_and_end_the_run(corpus, tmp_path, monkeypatch, capsys):
-    original = Trainer._loss_sum
-    monkeypatch.setattr(Trainer, "_loss_sum", lambda self, batch: original(self, batch) * float("nan"))
+    original = AcousticTask.loss
+
+    def not_a_number(self, model, batch):
+        loss = original(self, model, batch)
+        return replace(loss, nats=loss.nats * float("nan"))
+
+    monkeypatch.setattr(AcousticTask, "loss", not_a_number)
     with pytest.raises(AsrError, match="2 steps in a row had a non-finite gradient"):
         train_stage(configure(corpus, tmp_path / "run", "training.nonfinite_patience=2"))
     assert "step 0 skipped" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,9 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.errors import ConfigError
+from asr.errors import ConfigError, OutputError
 from asr.types import Transcript, Word
-from asr.writers import SEGMENT_PAUSE_SECONDS, WRITERS, output_paths, render, segments
+from asr.writers import (
+    SEGMENT_PAUSE_SECONDS,
+    WRITERS,
+    ctm,
+    output_paths,
+    render,
+    safe_names,
+    segments,
+    text_grid,
+)
 
 SPOKEN = Transcript(
     text="one two three",
@@ -186,3 +196,126 @@ def test_links_to_one_recording_keep_their_own_names(tmp_path):
     (tmp_path / "link.wav").symlink_to(tmp_path / "real.wav")
     inputs = [str(tmp_path / "real.wav"), str(tmp_path / "link.wav")]
     assert output_paths(inputs, Path("out"), ".txt") == [Path("out/real.txt"), Path("out/link.txt")]
+
+
+# ---- alignments
+
+
+def test_ctm_by_hand():
+    late = (Word("one", 0.03, 0.12, 0.5), Word("two", 0.12, 0.30000000000000004, 0.98765))
+    assert ctm({"b": late, "a-1": (Word("x", 1.0, 1.00002, 1.0),), "B": (), "Z": (Word("y", 2.0, 2.5, 0.0),)}) == (
+        "Z 1 2.000 0.500 y 0.0000\n"  # capitals come first in ASCII
+        "a-1 1 1.000 0.001 x 1.0000\n"  # never of no length
+        "b 1 0.030 0.090 one 0.5000\n"
+        "b 1 0.120 0.180 two 0.9877\n"
+    )
+    assert ctm({}) == ""
+
+
+def test_text_grid_by_hand():
+    words = (Word('say "hi"', 3 * 0.03, 0.3, 0.5), Word("b", 0.3, 0.5, 1.0))
+    assert (
+        text_grid({"words": words, "none": ()}, 0.75)
+        == """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 0.75
+tiers? <exists>
+size = 2
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "words"
+        xmin = 0
+        xmax = 0.75
+        intervals: size = 4
+        intervals [1]:
+            xmin = 0
+            xmax = 0.09
+            text = ""
+        intervals [2]:
+            xmin = 0.09
+            xmax = 0.3
+            text = "say ""hi""\"
+        intervals [3]:
+            xmin = 0.3
+            xmax = 0.5
+            text = "b"
+        intervals [4]:
+            xmin = 0.5
+            xmax = 0.75
+            text = ""
+    item [2]:
+        class = "IntervalTier"
+        name = "none"
+        xmin = 0
+        xmax = 0.75
+        intervals: size = 1
+        intervals [1]:
+            xmin = 0
+            xmax = 0.75
+            text = ""
+"""
+    )
+
+
+@st.composite
+def aligned(draw):
+    """Words on frames of 30 ms, as an aligner gives them, and the length of their audio."""
+    texts = draw(st.lists(st.text(min_size=1, max_size=6).filter(lambda t: t.split() == [t]), max_size=6))
+    now, words = 0, []
+    for text in texts:
+        start = now + draw(st.integers(0, 40))
+        now = start + draw(st.integers(1, 40))
+        words.append(Word(text, start * 0.03, now * 0.03, draw(st.floats(0, 1))))
+    return tuple(words), now * 0.03 + draw(st.sampled_from([0.0, 0.01, 3.7]))
+
+
+def read_intervals(grid: str) -> list[tuple[float, float, str]]:
+    """A small parser of one tier: Praat's strings end at a quotation mark that is not doubled."""
+    pattern = re.compile(r'intervals \[\d+\]:\s+xmin = (\S+)\s+xmax = (\S+)\s+text = "((?:[^"]|"")*)"')
+    return [(float(start), float(end), text.replace('""', '"')) for start, end, text in pattern.findall(grid)]
+
+
+@given(aligned())
+def test_text_grid_covers_the_audio_and_gives_the_words_back(case):
+    words, duration = case
+    intervals = read_intervals(text_grid({"words": words}, duration))
+    assert [text for _, _, text in intervals if text] == [word.text for word in words]
+    for (_, end, _), (start, _, _) in pairwise(intervals):
+        assert end == start
+    assert all(start < end for start, end, _ in intervals)
+    if intervals:  # none of audio without length
+        assert intervals[0][0] == 0.0
+        assert intervals[-1][1] == pytest.approx(duration, abs=1e-6)
+    for (start, end, _), word in zip([i for i in intervals if i[2]], words):
+        assert (start, end) == pytest.approx((word.start, word.end), abs=1e-6)
+
+
+@given(aligned(), aligned())
+def test_ctm_gives_the_words_back_without_overlap(first, second):
+    recordings = {"b": first[0], "a": second[0]}
+    rows = [line.split(" ") for line in ctm(recordings).splitlines(keepends=False) if line]
+    assert rows == sorted(rows, key=lambda row: (row[0], row[1], float(row[2])))
+    for name, words in recordings.items():
+        own = [row for row in rows if row[0] == name]
+        assert [row[4] for row in own] == [word.text for word in words]
+        for row, following in pairwise(own):
+            assert float(row[2]) + float(row[3]) <= float(following[2]) + 1e-9
+        for row, word in zip(own, words):
+            assert float(row[3]) > 0
+            assert (float(row[2]), float(row[5])) == pytest.approx((word.start, word.confidence), abs=0.00051)
+
+
+def test_safe_names():
+    names = safe_names(["plain-1.v2", "a b", "dir/x", 'q"?*', ".hidden", ";;c", "ünï", "tab\there", "C:\\x"])
+    assert list(names.values()) == ["plain-1.v2", "a_b", "dir_x", "q___", "_hidden", "_;c", "ünï", "tab_here", "C__x"]
+
+
+@pytest.mark.parametrize(("first", "second"), [("a b", "a_b"), ("x/y", "x y"), ("Anna", "anna")])
+def test_ids_that_would_share_a_name_are_refused(first, second):
+    with pytest.raises(OutputError) as error:
+        safe_names([first, "other", second])
+    assert repr(first) in str(error.value)
+    assert repr(second) in str(error.value)

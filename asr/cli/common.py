@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.cli.decoding_options import DecodingOptions
+
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
 
@@ -12,11 +14,26 @@ ModelDirectory = Annotated[Path, typer.Argument(help="Such as runs/digits/model.
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU when there is one.")]
 
 
-def load(model: Path, device: str) -> "Recognizer":
-    """Load a model on the device asked for."""
+def load(model: Path, device: str, decoding: DecodingOptions | None = None) -> "Recognizer":
+    """Load a model on the device asked for, with its own decoder where the options do not say otherwise."""
+    from asr.builders import load_model, read_decoding
+
+    own = read_decoding(model)
+    options = decoding or DecodingOptions()
+    config = options.apply(own)
+    if options.uses_defaults(own):
+        typer.echo(
+            f"the model is not tuned for a language model: lm_weight {config.lm_weight:g}, word_bonus "
+            f"{config.word_bonus:g}; `asr tune` finds better ones, --lm-weight and --word-bonus set them",
+            err=True,
+        )
+    return load_model(model, pick_device(device), config)
+
+
+def pick_device(device: str) -> str:
+    """The device asked for, `auto` resolved; raises `ConfigError` for one that is not there."""
     import torch
 
-    from asr.builders import load_model
     from asr.errors import ConfigError
 
     if device not in ("auto", "cpu", "cuda"):
@@ -24,5 +41,5 @@ def load(model: Path, device: str) -> "Recognizer":
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device: expected a CUDA device for cuda, found none; use --device cpu")
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_model(model, device)
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.cli.common import Device, load
+from asr.cli.decoding_options import DecodingOptions, takes_decoding_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,7 @@ Audio = Annotated[
 SOME_FAILED = 1
 
 
+@takes_decoding_options
 def transcribe(
     audio: Audio,
     model: Annotated[Path, typer.Option("--model", "-m", help="A model directory.", show_default=False)],
@@ -38,10 +40,13 @@ def transcribe(
     ] = None,
     strict: Annotated[bool, typer.Option(help="A file that is cut short is an error, not a warning.")] = False,
     device: Device = "auto",
+    *,
+    decoding: DecodingOptions,
 ) -> None:
     """Transcribe recordings of any format, sample rate and length.
 
-    Goes on after a file that cannot be read, and then exits non-zero.
+    Goes on after a file that cannot be read, and then exits non-zero. Decodes as the model directory says (see
+    `asr tune`) where the options say nothing else.
 
     [bold]Examples[/]
 
@@ -50,6 +55,8 @@ def transcribe(
         asr transcribe recordings/ "more/*.mp3" --model runs/digits/model -f json -o transcripts
 
         sox call.wav -t wav - | asr transcribe - --model runs/digits/model
+
+        asr transcribe call.wav --model runs/mini_english/model --lm 4gram.lm --hotwords "vronsky, anna karenina"
     """
     from rich.console import Console
 
@@ -58,6 +65,8 @@ def transcribe(
 
     if output_format not in WRITERS:
         raise typer.BadParameter(f"expected one of {', '.join(WRITERS)}, got {output_format}", param_hint="-f")
+    if decoding.nbest is not None and output_format != "json":
+        raise typer.BadParameter(f"{output_format} has no place for alternatives; use -f json", param_hint="--nbest")
     if skip_existing and output_dir is None:
         raise typer.BadParameter("needs -o: without it there are no output files", param_hint="--skip-existing")
     errors = Console(stderr=True)
@@ -69,7 +78,9 @@ def transcribe(
     todo = [name for name in names if not (skip_existing and outputs[name].exists())]
     failed = len(found.errors)
     if todo:
-        job = Job(load(model, device), output_format, channel, strict, names_shown=len(names) > 1, errors=errors)
+        job = Job(
+            load(model, device, decoding), output_format, channel, strict, names_shown=len(names) > 1, errors=errors
+        )
         with progress_bar(errors) as bar:
             failed += sum(not job.run(name, outputs.get(name), bar) for name in todo)
     if failed:

@@ -1,32 +1,28 @@
 """The training loop: epochs, steps, validation, and how a run stops and goes on.
 
-What a step does depends on (seed, position) alone: the epoch's plan, each utterance's augmentation and the random
-state of dropout are functions of them. A checkpoint therefore needs no random state, and resuming is exact.
+What is trained is a `Task`. What a step does depends on (seed, position) alone: the epoch's plan, each example's
+augmentation and the random state of dropout are functions of them; what one step leaves to the next besides the
+weights is tensors of the task. A checkpoint therefore needs no random state, and resuming is exact.
 """
 
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from asr.augment import SpecAugment, draw_speeds
-from asr.ctc import blank_share, check_targets, ctc_loss
-from asr.data.dataset import SpeechDataset, load_batches
-from asr.data.sampler import Draw, plan_epoch, plan_in_order
 from asr.errors import AsrError, Interrupted
-from asr.features import Filterbank
-from asr.recognizer import Recognizer
-from asr.scoring.errors import Score, score
 from asr.training.checkpoint import (
+    average,
     checkpoint_number,
     list_checkpoints,
     load_newest,
@@ -37,10 +33,10 @@ from asr.training.checkpoint import (
 )
 from asr.training.monitor import Monitor
 from asr.training.optim import Schedule, set_learning_rate
-from asr.types import Batch
+from asr.training.task import Task, Validation
 
 KEPT_RESUME_CHECKPOINTS = 2
-STEP_STREAM = 4  # of random numbers; the others are in asr/augment.py
+STEP_STREAM = 4  # of random numbers; the others are in asr/augment.py and asr/data
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +45,17 @@ class LoopOptions:
 
     seed: int
     epochs: int
-    batch_seconds: float
-    speeds: Sequence[float]
     clip_norm: float
     patience: int
     average_best: int
     checkpoint_minutes: float
     log_every_steps: int
-    num_samples: int
     nonfinite_patience: int
-    num_workers: int
 
 
 @dataclass
 class Position:
-    """Where a run is; with the weights and the optimiser's moments, all that a checkpoint holds."""
+    """Where a run is; with the weights, the optimiser's moments and the task's tensors, all of a checkpoint."""
 
     epoch: int = 0
     batch: int = 0  # in the epoch
@@ -71,42 +63,47 @@ class Position:
     epoch_loss: float = 0.0  # nats, summed over the epoch so far
     epoch_labels: int = 0
     skipped_steps: int = 0
-    error_rates: list[float] = field(default_factory=list)  # validation WER of each epoch
+    error_rates: list[float] = field(default_factory=list)  # of each epoch: the task's criterion, such as the WER
     losses: list[float] = field(default_factory=list)  # validation loss of each epoch
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenMean:
+    """Checkpoints whose mean is to be exported, and how it does on the validation set."""
+
+    checkpoints: list[Path]
+    values: dict[str, float]
+
+    def describe(self) -> str:
+        """Which epochs these are."""
+        epochs = sorted(checkpoint_number(path) + 1 for path in self.checkpoints)
+        return f"mean of the epochs {', '.join(map(str, epochs))}" if len(epochs) > 1 else f"epoch {epochs[0]}"
+
+
 class Trainer:
-    """Trains `recognizer`'s model on `train`, choosing by word error rate on `dev`."""
+    """Trains a task's model, choosing among epochs by the task's criterion."""
 
     def __init__(
         self,
         fabric: Fabric,
-        recognizer: Recognizer,
-        spec_augment: SpecAugment | None,
+        task: Task,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
-        train: SpeechDataset,
-        dev: SpeechDataset,
         monitor: Monitor,
         checkpoints: Path,
         options: LoopOptions,
     ) -> None:
         self.fabric = fabric
-        self.recognizer = recognizer
-        self.spec_augment = spec_augment
+        self.task = task
         self.schedule = schedule
-        self.train_data = train
-        self.dev_data = dev
         self.monitor = monitor
         self.checkpoints = checkpoints
         self.options = options
         self.position = Position()
-        self.features: Filterbank = recognizer.features.to(fabric.device)
-        self.model, self.optimizer = fabric.setup(recognizer.model, optimizer)
+        self.model, self.optimizer = fabric.setup(task.model, optimizer)
         self._stop_requested = False
         self._nonfinite_in_a_row = 0
         self._saved_at = time.monotonic()
-        self._durations = np.array([u.duration for u in train.store.utterances])
 
     # ---- the run ----------------------------------------------------------------------------------------------
 
@@ -136,33 +133,42 @@ class Trainer:
                 signal.signal(number, handler)
 
     def best_checkpoints(self) -> list[Path]:
-        """Weights of the best epochs by validation WER, best first; of two equals the one of lower loss."""
+        """Weights of the best epochs by the criterion, best first; of two equals the one of lower loss."""
         by_epoch = {checkpoint_number(path): path for path in list_checkpoints(self.checkpoints, "epoch")}
         ranked = sorted(by_epoch, key=lambda epoch: (self.position.error_rates[epoch], self.position.losses[epoch]))
         return [by_epoch[epoch] for epoch in ranked[: self.options.average_best]]
 
-    # ---- an epoch ---------------------------------------------------------------------------------------------
+    def choose_mean(self) -> ChosenMean:
+        """Load the mean of the best epochs: of as many as give the lowest validation loss.
 
-    def plan(self, epoch: int) -> list[list[Draw]]:
-        """All batches of an epoch."""
-        speeds = draw_speeds(self.options.speeds, len(self._durations), self.options.seed, epoch)
-        batches = plan_epoch(self._durations / speeds, self.options.batch_seconds, self.options.seed, epoch)
-        return [[Draw(index, epoch, float(speeds[index])) for index in batch] for batch in batches]
+        The mean of neighbours in a flat valley beats each of them (Izmailov et al. 2018). Where a short run is still
+        on its way down, the mean lies behind the best epoch instead. The loss decides, because the error rates of
+        such candidates differ by a few words, which is chance.
+        """
+        best = self.best_checkpoints()
+        candidates = []
+        for number in range(1, len(best) + 1):
+            self.task.model.load_state_dict(average(best[:number]))
+            candidates.append(ChosenMean(best[:number], self.task.validate().values))
+        chosen = min(candidates, key=lambda candidate: candidate.values["loss"])
+        self.task.model.load_state_dict(average(chosen.checkpoints))
+        return chosen
+
+    # ---- an epoch ---------------------------------------------------------------------------------------------
 
     def _train_epoch(self) -> None:
         self._epoch_started_at = time.monotonic()
-        position, plan = self.position, self.plan(self.position.epoch)
+        position, plan = self.position, self.task.plan(self.position.epoch)
         self.monitor.start_epoch(position.epoch, len(plan), position.batch)
-        self.features.train()
         self.model.train()
-        for batch in load_batches(self.train_data, plan[position.batch :], self.options.num_workers):
+        for batch in self.task.load(plan[position.batch :]):
             progress = (position.epoch + position.batch / len(plan)) / self.options.epochs
             self._step(batch, progress)
             position.batch += 1
             self.monitor.advance()
             self._save_or_stop()
 
-    def _step(self, batch: Batch, progress: float) -> None:
+    def _step(self, batch: Any, progress: float) -> None:
         """Forward, backward, clip, update."""
         position = self.position
         torch.manual_seed(
@@ -170,104 +176,59 @@ class Trainer:
         )
         lr = self.schedule(position.step, progress, position.error_rates)
         set_learning_rate(self.optimizer, lr)
-        loss = self._loss_sum(batch)
-        num_labels = int(batch.target_lengths.sum())
-        self.fabric.backward(loss / max(1, num_labels))
-        loss_nats = float(loss.detach())
+        loss = self.task.loss(self.model, batch)
+        self.fabric.backward(loss.nats / max(1, loss.num_labels))
+        loss_nats = float(loss.nats.detach())
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm))
         if math.isfinite(norm):
             self.optimizer.step()
             self._nonfinite_in_a_row = 0
             position.epoch_loss += loss_nats
-            position.epoch_labels += num_labels
+            position.epoch_labels += loss.num_labels
             if position.step % self.options.log_every_steps == 0:
-                values = {"loss": loss_nats / max(1, num_labels), "lr": lr, "grad_norm": norm}
+                values = {"loss": loss_nats / max(1, loss.num_labels), "lr": lr, "grad_norm": norm}
                 self.monitor.step(position.step, position.epoch, values)
         else:
             self._skip(batch)
         self.optimizer.zero_grad(set_to_none=True)
         position.step += 1
 
-    def _loss_sum(self, batch: Batch) -> Tensor:
-        """The CTC loss of a batch in nats, summed over its utterances."""
-        num_frames = self.features.num_frames(batch.waveform_lengths)
-        num_outputs = self.recognizer.model.frontend.num_output_frames(num_frames)
-        targets = [row[:length].tolist() for row, length in zip(batch.targets, batch.target_lengths.tolist())]
-        check_targets(targets, num_outputs.tolist(), self.recognizer.model.vocab_size, batch.ids)
-        on_device = self._to_device(batch)
-        with torch.no_grad():
-            features, lengths = self.features(on_device.waveforms, on_device.waveform_lengths)
-            if self.spec_augment is not None:
-                features = self.spec_augment(features, num_frames.tolist(), batch.seeds)
-        log_probs, lengths = self.model(features, lengths)
-        return ctc_loss(log_probs, lengths, on_device.targets, on_device.target_lengths).sum()
-
-    def _to_device(self, batch: Batch) -> Batch:
-        if self.fabric.device.type == "cuda":
-            batch = batch.pin_memory()  # a copy from there does not stop the queue
-        return batch.to(self.fabric.device)
-
-    def _skip(self, batch: Batch) -> None:
+    def _skip(self, batch: Any) -> None:
         """Leave out a step whose gradient is not finite; give up when that does not pass."""
         self.position.skipped_steps += 1
         self._nonfinite_in_a_row += 1
-        named = ", ".join(batch.ids[:5]) + (" …" if len(batch.ids) > 5 else "")
-        self.monitor.note(
-            f"[yellow]step {self.position.step} skipped: its gradient is not finite[/] (utterances {named})"
-        )
+        named = self.task.describe(batch)
+        self.monitor.note(f"[yellow]step {self.position.step} skipped: its gradient is not finite[/] ({named})")
         if self._nonfinite_in_a_row >= self.options.nonfinite_patience:
             raise AsrError(
                 f"{self._nonfinite_in_a_row} steps in a row had a non-finite gradient, the last one on {named}; "
-                "lower optim.lr, or look at these utterances with `asr check`"
+                "lower optim.lr, or look at this data"
             )
 
-    # ---- validation -------------------------------------------------------------------------------------------
-
     def _end_epoch(self) -> None:
-        position = self.position
-        values, result = self.validate()
-        values["train_loss"] = position.epoch_loss / max(1, position.epoch_labels)
-        values["seconds"] = time.monotonic() - self._epoch_started_at
-        is_best = result.wer < min(position.error_rates, default=math.inf)
-        self.monitor.epoch(position.step, position.epoch, values, is_best)
-        shown = result.utterances[:: max(1, len(result.utterances) // max(1, self.options.num_samples))]
-        self.monitor.samples([(u.reference, u.hypothesis) for u in shown[: self.options.num_samples]])
-        position.error_rates.append(result.wer)
-        position.losses.append(values["loss"])
-        save_checkpoint(
-            self.checkpoints, "epoch", position.epoch, self.recognizer.model.state_dict(), {"wer": result.wer}
-        )
+        position, validation = self.position, self.task.validate()
+        criterion = validation.values[self.task.criterion]
+        self._report(validation, is_best=criterion < min(position.error_rates, default=math.inf))
+        position.error_rates.append(criterion)
+        position.losses.append(validation.values["loss"])
+        state = {self.task.criterion: criterion}
+        save_checkpoint(self.checkpoints, "epoch", position.epoch, self.task.model.state_dict(), state)
         remove_all_but(self.checkpoints, "epoch", self.best_checkpoints())
         position.epoch, position.batch = position.epoch + 1, 0
         position.epoch_loss, position.epoch_labels = 0.0, 0
         self._save()
 
-    def validate(self) -> tuple[dict[str, float], Score]:
-        """Loss, error rates and blank share on the validation set, in float32 and without augmentation."""
-        self.features.eval()
-        self.recognizer.model.eval()
-        lengths = np.array([utterance.duration for utterance in self.dev_data.store.utterances])
-        plan = [[Draw(i, epoch=0) for i in batch] for batch in plan_in_order(lengths, self.options.batch_seconds)]
-        references = {utterance.id: utterance.text for utterance in self.dev_data.store.utterances}
-        hypotheses: dict[str, str] = {}
-        loss, num_labels, blanks, frames = 0.0, 0, 0.0, 0
-        for batch in load_batches(self.dev_data, plan, self.options.num_workers):
-            batch = batch.to(self.fabric.device)
-            log_probs, lengths_out = self.recognizer.emissions(batch.waveforms, batch.waveform_lengths)
-            loss += float(ctc_loss(log_probs, lengths_out, batch.targets, batch.target_lengths).sum())
-            num_labels += int(batch.target_lengths.sum())
-            blanks += float(blank_share(log_probs, lengths_out)) * int(lengths_out.sum())
-            frames += int(lengths_out.sum())
-            decoded = self.recognizer.decoder.decode(log_probs, lengths_out, batch.ids)
-            hypotheses.update(zip(batch.ids, (hypothesis.text for hypothesis in decoded)))
-        result = score(references, hypotheses)
+    def _report(self, validation: Validation, is_best: bool) -> None:
+        position = self.position
         values = {
-            "loss": loss / max(1, num_labels),
-            "wer": result.wer,
-            "cer": result.cer,
-            "blank_share": blanks / max(1, frames),
+            **validation.values,
+            "train_loss": position.epoch_loss / max(1, position.epoch_labels),
+            "seconds": time.monotonic() - self._epoch_started_at,
         }
-        return values, result
+        self.monitor.epoch(position.step, position.epoch, values, is_best)
+        for note in validation.notes:
+            self.monitor.note(note)
+        self.monitor.samples(validation.samples)
 
     # ---- stopping and going on --------------------------------------------------------------------------------
 
@@ -285,8 +246,9 @@ class Trainer:
             raise Interrupted(f"stopped after step {self.position.step}; the same command goes on from there")
 
     def _save(self) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in self.recognizer.model.state_dict().items()}
+        tensors = with_prefix("model.", self.task.model.state_dict())
         tensors |= optimizer_tensors(self.optimizer)
+        tensors |= with_prefix("carried.", self.task.carried())
         save_checkpoint(self.checkpoints, "resume", self.position.step, tensors, asdict(self.position))
         newest = list_checkpoints(self.checkpoints, "resume")[-KEPT_RESUME_CHECKPOINTS:]
         remove_all_but(self.checkpoints, "resume", newest)
@@ -295,10 +257,19 @@ class Trainer:
     def _resume(self) -> None:
         checkpoint = load_newest(self.checkpoints, "resume", on_damage=self.monitor.note)
         if checkpoint is not None:
-            prefix = "model."
-            weights = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-            self.recognizer.model.load_state_dict(weights)
+            self.task.model.load_state_dict(without_prefix("model.", checkpoint.tensors))
             restore_optimizer(self.optimizer, checkpoint.tensors)
+            self.task.restore(without_prefix("carried.", checkpoint.tensors))
             self.position = Position(**checkpoint.state)
             self.monitor.note(f"resuming in epoch {self.position.epoch + 1} after step {self.position.step}")
         self.monitor.resume(self.position.step, self.position.epoch)
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Named tensors as one part of a checkpoint."""
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One part of a checkpoint, under its own names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -16,7 +16,14 @@ from torch.utils.tensorboard import SummaryWriter
 from asr.files import replacing, write_text
 
 HISTORY = "history.jsonl"
-ALL_BLANK = 0.999
+# Validation figures in an epoch's line, where the task has them.
+COLUMNS = {
+    "wer": "WER {:7.2%}",
+    "cer": "CER {:7.2%}",
+    "blank_share": "blank {:4.0%}",
+    "perplexity": "perplexity {:8.3f}",
+    "word_perplexity": "a word {:8.2f}",
+}
 SECONDS_BETWEEN_DRAWINGS = 30.0  # drawing takes half a second: too much for epochs of one
 
 
@@ -84,12 +91,6 @@ class Monitor:
         self._stop_bar()
         self._record({"kind": "epoch", "step": step, "epoch": epoch, **values}, prefix="dev")
         self.console.print(epoch_line(epoch + 1, self.num_epochs, values, is_best), highlight=False)
-        if values["blank_share"] > ALL_BLANK:
-            self.console.print(
-                "  only blanks so far: usual in the first epochs; if it stays so, lower the learning rate "
-                "or look at the data with `asr check`",
-                style="yellow",
-            )
         if time.monotonic() - self._drawn_at > SECONDS_BETWEEN_DRAWINGS:
             draw_curves(self.records, self.run_dir / "curves.png")
             self._drawn_at = time.monotonic()
@@ -130,15 +131,13 @@ def _record(line: str) -> dict[str, Any] | None:
 def epoch_line(epoch: int, num_epochs: int, values: dict[str, float], is_best: bool) -> str:
     """One epoch in one line."""
     number = f"{epoch:{len(str(num_epochs))}d}/{num_epochs}"
-    return (
-        f"epoch {number}  loss {values['train_loss']:.3f}  dev {values['loss']:.3f}  "
-        f"WER {100 * values['wer']:6.2f}%  CER {100 * values['cer']:6.2f}%  "
-        f"blank {100 * values['blank_share']:3.0f}%{'  [green]best[/]' if is_best else ''}"
-    )
+    columns = "  ".join(form.format(values[name]) for name, form in COLUMNS.items() if name in values)
+    losses = f"loss {values['train_loss']:.3f}  dev {values['loss']:.3f}"
+    return f"epoch {number}  {losses}  {columns}{'  [green]best[/]' if is_best else ''}"
 
 
 def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw loss, word error rate, learning rate and gradient norm against the step."""
+    """Draw loss, validation figures, learning rate and gradient norm against the step."""
     steps = [record for record in records if record["kind"] == "step"]
     epochs = [record for record in records if record["kind"] == "epoch"]
     figure = Figure(figsize=(11, 7), layout="constrained")
@@ -148,10 +147,7 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
     _plot(axes[0, 0], epochs, "loss", "validation", scale=1.0)
     axes[0, 0].set(title="loss (nats a label)", yscale="log")
     axes[0, 0].legend()
-    _plot(axes[0, 1], epochs, "wer", "words", scale=100.0)
-    _plot(axes[0, 1], epochs, "cer", "characters", scale=100.0)
-    axes[0, 1].set(title="validation error rate (%)", ylim=(0, None))
-    axes[0, 1].legend()
+    _plot_criterion(axes[0, 1], epochs)
     _plot(axes[1, 0], steps, "lr", "", scale=1.0)
     axes[1, 0].set(title="learning rate", xlabel="step", ylim=(0, None))
     _plot(axes[1, 1], steps, "grad_norm", "", scale=1.0)
@@ -160,6 +156,18 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
         axis.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def _plot_criterion(axis: Any, epochs: Sequence[dict[str, Any]]) -> None:
+    """Error rates of an acoustic model, perplexity of a language model."""
+    if any("perplexity" in record for record in epochs):
+        _plot(axis, epochs, "perplexity", "a token", scale=1.0)
+        axis.set(title="validation perplexity", yscale="log")
+    else:
+        _plot(axis, epochs, "wer", "words", scale=100.0)
+        _plot(axis, epochs, "cer", "characters", scale=100.0)
+        axis.set(title="validation error rate (%)", ylim=(0, None))
+    axis.legend()
 
 
 def _plot(

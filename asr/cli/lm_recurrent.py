@@ -1,0 +1,70 @@
+"""`asr lm train --type recurrent`: text -> directory of a recurrent language model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asr.language_config import LanguageConfig
+
+
+def train_recurrent(texts: list[Path], dev: list[Path], output: Path, overrides: list[str]) -> Path:
+    """Train in the run directory `output` unless that is done; returns `output / "model"`.
+
+    The same call goes on where an interrupted run stopped.
+
+    texts, dev: one sentence a line, plain or compressed; without `dev` a part of the texts is held out.
+    overrides: `key=value`, the options of asr/language_config.py; `model=NAME` takes configs/language/model/NAME.yaml.
+    """
+    from rich.console import Console
+
+    from asr.cli.stages import Stage
+    from asr.config import difference, to_json
+    from asr.files import sha256
+    from asr.model_directory import CARD
+    from asr.training.run_directory import claim
+
+    config = compose_language(texts, dev, output, overrides)
+    contents = {str(path): sha256(path) for path in [*texts, *dev]}
+    claim(output, {**to_json(config), "contents": contents}, difference)
+    stage = Stage(output / "trained.json")
+    if not stage.is_done({}):
+        from asr.language_experiment import train_language_model
+
+        model_dir = train_language_model(config, output, Console())
+        stage.finish({}, outputs=[path for path in model_dir.iterdir() if path.name != CARD])
+    return output / "model"
+
+
+def compose_language(
+    texts: Sequence[Path], dev: Sequence[Path], output: Path, overrides: Sequence[str]
+) -> "LanguageConfig":
+    """The resolved config of a run. Paths are not overrides: Hydra's grammar would trip over their characters."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from asr.cli.compose import explain
+    from asr.errors import ConfigError
+    from asr.language_config import PRIMARY, register_language, resolve_language
+    from asr.resources import resource_directory
+
+    register_language()
+    with initialize_config_dir(str(resource_directory("configs") / "language"), version_base="1.3"):
+        try:
+            composed = compose(PRIMARY, overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error)) from error
+    composed.texts = [str(readable(path)) for path in texts]
+    composed.dev = [str(readable(path)) for path in dev]
+    composed.run_dir = str(output)
+    return resolve_language(composed)
+
+
+def readable(path: Path) -> Path:
+    """A path that names a file: a run that may be resumed reads its text more than once, so a pipe will not do."""
+    from asr.errors import TextError
+
+    if not path.is_file():
+        raise TextError(f"expected a text file, one sentence a line, at {path}; found none")
+    return path

@@ -1,0 +1,119 @@
+"""From `DecodingConfig` to a decoder, and how the files that it names travel with a model."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from asr.config import DecodingConfig
+from asr.decoding.greedy import GreedyDecoder
+from asr.errors import ConfigError, ModelError, TextError
+from asr.model_directory import CHECKSUMS, is_plain_name
+from asr.recognizer import Decoder
+from asr.text.tokens import Tokenizer
+from asr.types import Seconds
+
+# Options of a config that name files -> what these are called in a model directory, besides their suffixes.
+FILE_OPTIONS = {"language_model": "lm", "lexicon": "lexicon", "rescoring_model": "rescoring"}
+LANGUAGE_MODEL, LEXICON = "lm.lm", "lexicon.txt"  # the names that `asr tune` gives them
+
+_BEAM_ONLY = ("language_model", "lexicon", "hotwords", "rescoring_model")
+
+
+def build_decoder(config: DecodingConfig, tokenizer: Tokenizer, frame_seconds: Seconds) -> Decoder:
+    """The decoder. The files that the config names are read here; relative paths count from the working directory."""
+    check_decoding(config)
+    if config.name == "greedy":
+        return GreedyDecoder(tokenizer, frame_seconds, confidence_temperature=config.confidence_temperature)
+    from asr.decoding.beam import BeamDecoder  # numba takes a second to import, which greedy decoding does not need
+    from asr.ngram.model import load_ngram
+
+    # A rescoring model wraps what is returned here.
+    return BeamDecoder.build(
+        tokenizer,
+        frame_seconds,
+        beam_width=config.beam_width,
+        nbest=config.nbest,
+        language_model=load_ngram(config.language_model) if config.language_model else None,
+        lm_weight=config.lm_weight,
+        word_bonus=config.word_bonus,
+        unknown_penalty=config.unknown_penalty,
+        lexicon=read_word_list(config.lexicon) if config.lexicon else None,
+        hotwords=config.hotwords,
+        hotword_boost=config.hotword_boost,
+        max_tokens_per_frame=config.max_tokens_per_frame,
+        token_floor=config.token_floor,
+        blank_skip=config.blank_skip,
+        confidence_temperature=config.confidence_temperature,
+    )
+
+
+def check_decoding(config: DecodingConfig) -> None:
+    """Raise `ConfigError` for an option that would do nothing beside the others; the decoders check their numbers."""
+    if config.name not in ("greedy", "beam"):
+        raise ConfigError(f"decoding.name: expected greedy or beam, got {config.name!r}")
+    if config.name == "greedy":
+        idle = [name for name in _BEAM_ONLY if getattr(config, name)] + ["nbest"] * (config.nbest > 1)
+        if idle:
+            raise ConfigError(f"decoding.{idle[0]} does nothing in greedy decoding; it needs decoding.name=beam")
+    for file, weight in (("language_model", "lm_weight"), ("rescoring_model", "rescoring_weight")):
+        has_file, has_weight = bool(getattr(config, file)), getattr(config, weight) > 0
+        if config.name == "beam" and has_file != has_weight:
+            raise ConfigError(
+                f"decoding.{weight}: expected a number above zero with decoding.{file}, and only then, "
+                f"got {getattr(config, weight):g} with {getattr(config, file) or 'none'}"
+            )
+
+
+def read_word_list(path: str | Path) -> list[str]:
+    """The first column of a text file, without empty lines; what follows the first white space is ignored.
+
+    Raises:
+        TextError: the file cannot be read, is not UTF-8 or holds no word.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise TextError(f"{path}: cannot read the list of words: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise TextError(f"{path}:{line}: expected a list of words in UTF-8: {error}") from error
+    words = [line.split()[0] for line in text.splitlines() if line.strip()]
+    if not words:
+        raise TextError(f"{path}: expected a word on each line, found none")
+    return words
+
+
+# ---- in model directories -------------------------------------------------------------------------------------------
+
+
+def packed(config: DecodingConfig) -> tuple[DecodingConfig, dict[str, Path]]:
+    """The config with names instead of paths, and the files that go into a model directory under these names."""
+    names: dict[str, str] = {}
+    files: dict[str, Path] = {}
+    for option, stem in FILE_OPTIONS.items():
+        if path := getattr(config, option):
+            names[option] = stem + "".join(Path(path).suffixes)
+            files[names[option]] = Path(path)
+    return replace(config, **names), files  # type: ignore[arg-type]  # all of these are text
+
+
+def unpacked(config: DecodingConfig, directory: Path, names: Collection[str]) -> DecodingConfig:
+    """The config with paths instead of names. names: the files that the directory lists with checksums.
+
+    A config from a stranger must not make us read elsewhere: what it names is one of `names`, or a directory right
+    inside, which has checksums of its own.
+
+    Raises:
+        ModelError: a name is not in the model directory.
+    """
+    paths: dict[str, str] = {}
+    for option in FILE_OPTIONS:
+        if name := getattr(config, option):
+            is_directory = is_plain_name(name) and (directory / name).is_dir() and not (directory / name).is_symlink()
+            if name not in names and not is_directory:
+                raise ModelError(
+                    f"{directory}/config.json: decoding.{option}: expected the name of a file that {CHECKSUMS} lists, "
+                    f"got {name!r}"
+                )
+            paths[option] = str(directory / name)
+    return replace(config, **paths)  # type: ignore[arg-type]  # all of these are text

@@ -1,0 +1,236 @@
+"""CTC prefix beam search with language model, lexicon and hotwords.
+
+The search (Graves & Jaitly 2014; Hannun et al. 2014) goes through the frames once and keeps the `beam_width` best
+labellings, each with the probability of all its paths. Its score is
+
+    ln p(labelling | audio) + lm_weight · ln p(text) + word_bonus · words + hotwords
+
+where an unknown word, or token, costs `unknown_penalty` besides. With a beam wide enough it finds the best labelling of
+all. A narrow one misses paths through labellings that left it; so the best finalists are summed over all their paths at
+the end, and chosen by that, unless the recording is too long to be held (more than about half a minute).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.decoding import search_kernel
+from asr.decoding.compiled_search import CompiledSearch
+from asr.decoding.search_options import BeamOptions, Finalist, rank
+from asr.decoding.search_space import SearchSpace, Weights
+from asr.decoding.tensor_search import TensorSearch
+from asr.decoding.word_aligner import ALIGNED_FRAMES, WordAligner
+from asr.errors import ModelError
+from asr.text.tokens import Tokenizer
+from asr.types import Hypothesis, ScoreParts, Seconds
+
+if TYPE_CHECKING:
+    from asr.ngram.model import NgramModel
+
+EXACT_FINALISTS = 16  # of the beam, whose probabilities are summed over all paths at the end
+
+
+class BeamDecoder:
+    """Turns log-probabilities into hypotheses by beam search; on the CPU compiled, on a GPU in tensors.
+
+    Word times and confidences are those of the forced alignment of the best hypothesis.
+    """
+
+    name = "beam"
+
+    def __init__(
+        self, space: SearchSpace, frame_seconds: Seconds, weights: Weights, options: BeamOptions | None = None
+    ) -> None:
+        self.space = space
+        self.tokenizer = space.tokenizer
+        self.frame_seconds = frame_seconds
+        self.weights = weights
+        self.options = options or BeamOptions()
+        self.tables = space.tables(weights)
+        self._on_device: dict[torch.device, TensorSearch] = {}
+
+    @classmethod
+    def build(
+        cls,
+        tokenizer: Tokenizer,
+        frame_seconds: Seconds,
+        *,
+        beam_width: int = 32,
+        nbest: int = 1,
+        language_model: NgramModel | None = None,
+        lm_weight: float = 0.0,
+        word_bonus: float = 0.0,
+        unknown_penalty: float = 0.0,
+        lexicon: Sequence[str] | None = None,
+        hotwords: Sequence[str] = (),
+        hotword_boost: float = 0.0,
+        max_tokens_per_frame: int = 0,
+        token_floor: float = 0.0,
+        blank_skip: float = 1.0,
+        confidence_temperature: float = 1.0,
+    ) -> BeamDecoder:
+        """Build space, weights and options in one go."""
+        return cls(
+            SearchSpace(tokenizer, language_model, lexicon, hotwords),
+            frame_seconds,
+            Weights(lm_weight, word_bonus, unknown_penalty, hotword_boost),
+            BeamOptions(beam_width, nbest, max_tokens_per_frame, token_floor, blank_skip, confidence_temperature),
+        )
+
+    def with_weights(self, lm_weight: float, word_bonus: float) -> BeamDecoder:
+        """The same decoder with other weights; everything else is shared."""
+        weights = replace(self.weights, lm_weight=lm_weight, word_bonus=word_bonus)
+        return BeamDecoder(self.space, self.frame_seconds, weights, self.options)
+
+    def describe(self) -> dict[str, object]:
+        """Name and settings, for score.json."""
+        model = self.space.model
+        return {
+            "name": self.name,
+            **asdict(self.options),
+            **asdict(self.weights),
+            "lm_order": model.order if model else 0,
+            "lexicon": self.space.constrained,
+            "hotwords": self.space.num_hotwords,
+        }
+
+    def decode(self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]) -> list[Hypothesis]:
+        """(B, T, V) log-probabilities and (B,) lengths -> one hypothesis for each utterance."""
+        rows = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
+        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
+            if not log_probs.is_cuda:
+                return list(pool.map(self._decode_one, rows, ids))
+            for row, utterance in zip(rows, ids, strict=True):
+                check_frames(row, self.tokenizer, utterance)
+            found = self._tensor_search(log_probs.device).search(log_probs, lengths)
+            return list(pool.map(self._finish_one, found, rows, ids))
+
+    def _tensor_search(self, device: torch.device) -> TensorSearch:
+        if device not in self._on_device:
+            self._on_device[device] = TensorSearch(self.tables, self.options, device)
+        return self._on_device[device]
+
+    def _decode_one(self, log_probs: Tensor, utterance: str) -> Hypothesis:
+        stream = self.stream(utterance)
+        stream.accept(log_probs)
+        return stream.finish()
+
+    def _finish_one(self, finalists: list[Finalist], log_probs: Tensor, utterance: str) -> Hypothesis:
+        aligner = self.aligner(utterance)
+        aligner.accept(log_probs)
+        return self.hypothesis(finalists, aligner)
+
+    def stream(self, utterance: str) -> BeamStream:
+        """Decode one recording piece by piece; whatever the pieces, the result is that of the whole."""
+        return BeamStream(self, utterance)
+
+    def aligner(self, utterance: str) -> WordAligner:
+        """What will give the words of an utterance their times."""
+        return WordAligner(self.tokenizer, self.frame_seconds, self.options.confidence_temperature, utterance)
+
+    def hypothesis(self, finalists: list[Finalist], aligner: WordAligner) -> Hypothesis:
+        """The best finalist with its words, and the N-best list of different texts."""
+        frames = aligner.all_frames()
+        if frames is not None:
+            finalists = self._with_all_paths(finalists, frames)
+        best, *others = self._different_texts(finalists)
+        alternatives = tuple(
+            Hypothesis(text, tokens, (), parts) for text, tokens, parts in map(self._described, others)
+        )
+        text, tokens, parts = self._described(best)
+        return Hypothesis(text, tokens, aligner.finish(tokens), parts, alternatives)
+
+    def _with_all_paths(self, finalists: list[Finalist], log_probs: Tensor) -> list[Finalist]:
+        """The best finalists with exact acoustics: the search misses paths through labellings that left its beam."""
+        number = max(EXACT_FINALISTS, self.options.nbest)
+        probs = log_probs.double().exp().cpu().numpy()
+        exact = [
+            replace(f, acoustic=max(f.acoustic, search_kernel.labelling_log_prob(probs, np.array(f.tokens, np.int64))))
+            for f in finalists[:number]
+        ]
+        return rank(exact) + finalists[number:]
+
+    def _different_texts(self, finalists: list[Finalist]) -> list[Finalist]:
+        """The best labelling of each text, as many texts as asked for; spaces at the ends make no difference."""
+        possible = [finalist for finalist in finalists if np.isfinite(finalist.other)]
+        if not possible:
+            possible = [self._without_last_word(finalists[0])]
+        by_text: dict[str, Finalist] = {}
+        for finalist in possible:
+            by_text.setdefault(self.tokenizer.decode(finalist.tokens), finalist)
+            if len(by_text) == self.options.nbest:
+                break
+        return list(by_text.values())
+
+    def _without_last_word(self, finalist: Finalist) -> Finalist:
+        """A lexicon allows no part of a word. When all of the beam ended inside one, the words before it remain."""
+        spans = self.tokenizer.split_words(finalist.tokens)
+        return Finalist(finalist.tokens[: spans[-1].start], finalist.acoustic, other=0.0)
+
+    def _described(self, finalist: Finalist) -> tuple[str, tuple[int, ...], ScoreParts]:
+        model, words, hot = search_kernel.score_parts(self.tables, np.array(finalist.tokens, np.int64))
+        parts = ScoreParts(finalist.acoustic, float(model), float(words), float(hot))
+        return self.tokenizer.decode(finalist.tokens), finalist.tokens, parts
+
+
+class BeamStream:
+    """The search of one recording, taken up again with every piece."""
+
+    def __init__(self, decoder: BeamDecoder, utterance: str) -> None:
+        self._decoder = decoder
+        self._utterance = utterance
+        self._search = CompiledSearch(decoder.tables, decoder.options)
+        self._aligner = decoder.aligner(utterance)
+        self._num_frames = 0
+
+    def accept(self, log_probs: Tensor) -> None:
+        """Take the next (T, V) log-probabilities."""
+        check_frames(log_probs, self._decoder.tokenizer, self._utterance)
+        log_probs = log_probs.detach().float().cpu().contiguous()
+        while len(log_probs):
+            piece = log_probs[: ALIGNED_FRAMES - self._num_frames % ALIGNED_FRAMES]
+            log_probs = log_probs[len(piece) :]
+            self._accept_piece(piece)
+
+    def _accept_piece(self, log_probs: Tensor) -> None:
+        if not self._search.advance(log_probs.numpy()):
+            raise ModelError(
+                f"no hypothesis is left for {self._utterance}: from frame {self._num_frames} on there is one in which "
+                "every token that may follow has the probability 0"
+            )
+        self._aligner.accept(log_probs)
+        self._num_frames += len(log_probs)
+        if self._num_frames % ALIGNED_FRAMES == 0:
+            self._aligner.settle(self._search.best_tokens(), self._search.num_stable())
+
+    @property
+    def text(self) -> str:
+        """The best text so far."""
+        return self._decoder.tokenizer.decode(self._search.best_tokens())
+
+    @property
+    def stable_text(self) -> str:
+        """Its beginning that no later audio can change; the last word of it may still grow."""
+        return self._decoder.tokenizer.decode(self._search.best_tokens()[: self._search.num_stable()])
+
+    def finish(self) -> Hypothesis:
+        """The hypothesis for everything accepted."""
+        return self._decoder.hypothesis(self._search.finalists(), self._aligner)
+
+
+def check_frames(log_probs: Tensor, tokenizer: Tokenizer, utterance: str) -> None:
+    """Raise `ModelError` for what no search can read, with the utterance's id."""
+    if log_probs.dim() != 2 or log_probs.shape[1] != tokenizer.vocab_size:
+        raise ModelError(
+            f"expected (T, {tokenizer.vocab_size}) log-probabilities for utterance {utterance}, "
+            f"got {tuple(log_probs.shape)}"
+        )
+    if not bool((log_probs < torch.inf).all()):  # false for NaN as well
+        raise ModelError(f"the model gave NaN or +inf log-probabilities for {utterance}; is its training sound?")

@@ -1,0 +1,207 @@
+"""Compiled loops over the bytes of ARPA files: n-gram lines into numbers and words, and words into their ids."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+NEWLINE, TAB, RETURN, SPACE = 10, 9, 13, 32
+BACKSLASH, PLUS, MINUS, POINT, ZERO, NINE, LOWER_E, UPPER_E = 92, 43, 45, 46, 48, 57, 101, 69
+MAX_DIGITS = 18  # significant ones that int64 holds, more than float32 can tell apart
+MAX_EXPONENT = 400  # beyond it every number is zero or infinity
+
+FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+EMPTY = -1
+
+
+class Flaw(IntEnum):
+    """What can be wrong with an n-gram line, NONE besides."""
+
+    NONE = 0
+    END_OF_SECTION = 1  # a blank line, or one that begins with a backslash
+    FIELDS = 2
+    PROBABILITY = 3  # no number, infinite or above zero
+    BACKOFF = 4  # no number or infinite
+
+
+NONE, END_OF_SECTION, FIELDS, PROBABILITY, BACKOFF = (int(flaw) for flaw in Flaw)
+
+
+@njit(cache=True, nogil=True)
+def _is_space(byte: int) -> bool:
+    return byte in (SPACE, TAB, RETURN)
+
+
+@njit(cache=True, nogil=True)
+def _skip_digits(text: NDArray[np.uint8], start: int, end: int) -> int:
+    while start < end and ZERO <= text[start] <= NINE:
+        start += 1
+    return start
+
+
+@njit(cache=True, nogil=True)
+def _parse_exponent(text: NDArray[np.uint8], start: int, end: int) -> int:
+    """The integer in text[start:end], kept within ±MAX_EXPONENT, or 2 * MAX_EXPONENT if it is none."""
+    negative = start < end and text[start] == MINUS
+    if start < end and (text[start] == MINUS or text[start] == PLUS):
+        start += 1
+    if start == end or _skip_digits(text, start, end) != end:
+        return 2 * MAX_EXPONENT
+    value = 0
+    for position in range(start, end):
+        value = min(10 * value + text[position] - ZERO, MAX_EXPONENT)
+    return -value if negative else value
+
+
+@njit(cache=True, nogil=True)
+def parse_number(text: NDArray[np.uint8], start: int, end: int) -> float:
+    """The decimal number in text[start:end] to within float32, or NaN if it is none."""
+    negative = start < end and text[start] == MINUS
+    if start < end and (text[start] == MINUS or text[start] == PLUS):
+        start += 1
+    whole_end = _skip_digits(text, start, end)
+    digits_end = whole_end
+    if whole_end < end and text[whole_end] == POINT:
+        digits_end = _skip_digits(text, whole_end + 1, end)
+    num_digits = digits_end - start - (1 if digits_end > whole_end else 0)
+    exponent = 0
+    if digits_end < end:
+        if text[digits_end] != LOWER_E and text[digits_end] != UPPER_E:
+            return np.nan
+        exponent = _parse_exponent(text, digits_end + 1, end)
+    if num_digits == 0 or exponent > MAX_EXPONENT:
+        return np.nan
+    mantissa, used = np.int64(0), 0
+    for position in range(start, digits_end):
+        if text[position] == POINT:
+            continue
+        if used < MAX_DIGITS:
+            mantissa = 10 * mantissa + (text[position] - ZERO)
+            used += 1 if mantissa > 0 else 0  # leading zeros are no digits
+            exponent -= 1 if position > whole_end else 0
+        else:
+            exponent += 1 if position < whole_end else 0
+    value = float(mantissa) * 10.0 ** float(exponent) if mantissa > 0 else 0.0
+    return -value if negative else value
+
+
+@njit(cache=True, nogil=True)
+def _parse_line(
+    text: NDArray[np.uint8], start: int, end: int, numbers: NDArray[np.float32], spans: NDArray[np.int32]
+) -> int:
+    """Parse one line: its probability and back-off (NaN without one) into `numbers`, its words' places into `spans`."""
+    num_words = len(spans)
+    numbers[1] = np.nan
+    num_fields = 0
+    position = start
+    while True:
+        while position < end and _is_space(text[position]):
+            position += 1
+        if position == end:
+            break
+        field = position
+        while position < end and not _is_space(text[position]):
+            position += 1
+        if num_fields == 0:
+            if text[field] == BACKSLASH:
+                return END_OF_SECTION
+            numbers[0] = parse_number(text, field, position)
+        elif num_fields <= num_words:
+            spans[num_fields - 1, 0] = field
+            spans[num_fields - 1, 1] = position
+        elif num_fields == num_words + 1:
+            numbers[1] = parse_number(text, field, position)
+        num_fields += 1
+    if num_fields == 0:
+        return END_OF_SECTION
+    if num_fields < num_words + 1 or num_fields > num_words + 2:
+        return FIELDS
+    if not -np.inf < numbers[0] <= 0.0:
+        return PROBABILITY
+    return BACKOFF if num_fields == num_words + 2 and not np.isfinite(numbers[1]) else NONE
+
+
+@njit(cache=True, nogil=True)
+def parse_lines(
+    text: NDArray[np.uint8], numbers: NDArray[np.float32], spans: NDArray[np.int32]
+) -> tuple[int, int, int]:
+    """Parse n-gram lines until `numbers` is full, `text` ends or a line is not as it should be.
+
+    Args:
+        text: (bytes,) whole lines.
+        numbers: (lines, 2) set to log10 probability and log10 back-off, NaN where there is none.
+        spans: (lines, n, 2) set to where in `text` each word begins and ends.
+
+    Returns:
+        What is wrong with the line after the last one parsed (a `Flaw`), the number of lines parsed, and their bytes.
+    """
+    start = 0
+    for row in range(len(numbers)):
+        if start == len(text):
+            return NONE, row, start
+        end = start
+        while text[end] != NEWLINE:
+            end += 1
+        flaw = _parse_line(text, start, end, numbers[row], spans[row])
+        if flaw != NONE:
+            return flaw, row, start
+        start = end + 1
+    return NONE, len(numbers), start
+
+
+@njit(cache=True, nogil=True)
+def _slot_of(text: NDArray[np.uint8], start: int, end: int, mask: int) -> int:
+    """FNV-1a (Fowler, Noll, Vo) of text[start:end], folded to a slot."""
+    code = FNV_OFFSET
+    for position in range(start, end):
+        code = (code ^ np.uint64(text[position])) * FNV_PRIME
+    slot: int = np.int64((code ^ (code >> np.uint64(32))) & np.uint64(mask))
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _equal(one: NDArray[np.uint8], start: int, end: int, other: NDArray[np.uint8], at: int, until: int) -> bool:
+    if end - start != until - at:
+        return False
+    offset = 0
+    while offset < end - start and one[start + offset] == other[at + offset]:
+        offset += 1
+    return offset == end - start
+
+
+@njit(cache=True, nogil=True)
+def fill_slots(blob: NDArray[np.uint8], offsets: NDArray[np.int64], slots: NDArray[np.int32]) -> None:
+    """Enter each word, blob[offsets[i]:offsets[i + 1]], into a hash table with linear probing; EMPTY slots are free."""
+    mask = len(slots) - 1
+    for word in range(len(offsets) - 1):
+        slot = _slot_of(blob, offsets[word], offsets[word + 1], mask)
+        while slots[slot] != EMPTY:
+            slot = (slot + 1) & mask
+        slots[slot] = word
+
+
+@njit(cache=True, nogil=True)
+def find_words(
+    text: NDArray[np.uint8],
+    spans: NDArray[np.int32],
+    blob: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    slots: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    """The number of each word of `text` in the hash table, EMPTY where it is not there: (lines, n) int32."""
+    mask = len(slots) - 1
+    numbers = np.empty(spans.shape[:2], dtype=np.int32)
+    for row in range(spans.shape[0]):
+        for column in range(spans.shape[1]):
+            start, end = spans[row, column, 0], spans[row, column, 1]
+            slot = _slot_of(text, start, end, mask)
+            while slots[slot] != EMPTY:
+                word = slots[slot]
+                if _equal(text, start, end, blob, offsets[word], offsets[word + 1]):
+                    break
+                slot = (slot + 1) & mask
+            numbers[row, column] = slots[slot]
+    return numbers

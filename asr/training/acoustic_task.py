@@ -1,0 +1,142 @@
+"""Training an acoustic model: augmented speech, the CTC loss, and the word error rate of a validation set."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from asr.augment import SpecAugment, draw_speeds
+from asr.ctc import blank_share, check_targets, ctc_loss
+from asr.data.dataset import SpeechDataset, load_batches
+from asr.data.sampler import Draw, plan_epoch, plan_in_order
+from asr.features import Filterbank
+from asr.recognizer import Recognizer
+from asr.scoring.errors import Score, score
+from asr.training.task import StepLoss, Validation
+from asr.types import Batch
+
+NAMED_UTTERANCES = 5  # in messages about a batch
+ALL_BLANK = 0.999
+ALL_BLANK_HINT = (
+    "[yellow]  only blanks so far: usual in the first epochs; if it stays so, lower the learning rate "
+    "or look at the data with `asr check`[/]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AcousticOptions:
+    """How utterances become batches, and what is shown of them; see `asr/config.py` for the meaning."""
+
+    seed: int
+    batch_seconds: float
+    speeds: Sequence[float]
+    num_samples: int
+    num_workers: int
+
+
+class AcousticTask:
+    """Teaches `recognizer`'s model the utterances of `train`; `dev` chooses among epochs by word error rate."""
+
+    criterion = "wer"
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        spec_augment: SpecAugment | None,
+        train: SpeechDataset,
+        dev: SpeechDataset,
+        device: torch.device,
+        options: AcousticOptions,
+    ) -> None:
+        self.recognizer = recognizer
+        self.spec_augment = spec_augment
+        self.train_data = train
+        self.dev_data = dev
+        self.device = device
+        self.options = options
+        self.features: Filterbank = recognizer.features.to(device)
+        self._durations = np.array([u.duration for u in train.store.utterances])
+
+    @property
+    def model(self) -> nn.Module:
+        """The acoustic model."""
+        return self.recognizer.model
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """All batches of an epoch: neighbours in length at this epoch's speeds, in random order."""
+        options = self.options
+        speeds = draw_speeds(options.speeds, len(self._durations), options.seed, epoch)
+        batches = plan_epoch(self._durations / speeds, options.batch_seconds, options.seed, epoch)
+        return [[Draw(index, epoch, float(speeds[index])) for index in batch] for batch in batches]
+
+    def load(self, items: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
+        """Load, augment and pad, ahead of the loop."""
+        return load_batches(self.train_data, items, self.options.num_workers)
+
+    def loss(self, model: nn.Module, batch: Batch) -> StepLoss:
+        """The CTC loss of a batch, summed over its utterances."""
+        self.features.train()
+        num_frames = self.features.num_frames(batch.waveform_lengths)
+        num_outputs = self.recognizer.model.frontend.num_output_frames(num_frames)
+        targets = [row[:length].tolist() for row, length in zip(batch.targets, batch.target_lengths.tolist())]
+        check_targets(targets, num_outputs.tolist(), self.recognizer.model.vocab_size, batch.ids)
+        on_device = self._to_device(batch)
+        with torch.no_grad():
+            features, lengths = self.features(on_device.waveforms, on_device.waveform_lengths)
+            if self.spec_augment is not None:
+                features = self.spec_augment(features, num_frames.tolist(), batch.seeds)
+        log_probs, lengths = model(features, lengths)
+        losses = ctc_loss(log_probs, lengths, on_device.targets, on_device.target_lengths)
+        return StepLoss(losses.sum(), int(batch.target_lengths.sum()))
+
+    def _to_device(self, batch: Batch) -> Batch:
+        if self.device.type == "cuda":
+            batch = batch.pin_memory()  # a copy from there does not stop the queue
+        return batch.to(self.device)
+
+    def describe(self, batch: Batch) -> str:
+        """The first utterances of a batch."""
+        more = " …" if len(batch.ids) > NAMED_UTTERANCES else ""
+        return f"utterances {', '.join(batch.ids[:NAMED_UTTERANCES])}{more}"
+
+    def validate(self) -> Validation:
+        """Loss, error rates and blank share on the validation set, in float32 and without augmentation."""
+        self.features.eval()
+        self.recognizer.model.eval()
+        durations = np.array([utterance.duration for utterance in self.dev_data.store.utterances])
+        plan = [[Draw(i, epoch=0) for i in batch] for batch in plan_in_order(durations, self.options.batch_seconds)]
+        references = {utterance.id: utterance.text for utterance in self.dev_data.store.utterances}
+        hypotheses: dict[str, str] = {}
+        loss, num_labels, blanks, frames = 0.0, 0, 0.0, 0
+        for batch in load_batches(self.dev_data, plan, self.options.num_workers):
+            batch = batch.to(self.device)
+            log_probs, lengths = self.recognizer.emissions(batch.waveforms, batch.waveform_lengths)
+            loss += float(ctc_loss(log_probs, lengths, batch.targets, batch.target_lengths).sum())
+            num_labels += int(batch.target_lengths.sum())
+            blanks += float(blank_share(log_probs, lengths)) * int(lengths.sum())
+            frames += int(lengths.sum())
+            decoded = self.recognizer.decoder.decode(log_probs, lengths, batch.ids)
+            hypotheses.update(zip(batch.ids, (hypothesis.text for hypothesis in decoded)))
+        result = score(references, hypotheses)
+        values = {
+            "loss": loss / max(1, num_labels),
+            "wer": result.wer,
+            "cer": result.cer,
+            "blank_share": blanks / max(1, frames),
+        }
+        return Validation(values, self._samples(result), [ALL_BLANK_HINT] if values["blank_share"] > ALL_BLANK else [])
+
+    def _samples(self, result: Score) -> list[tuple[str, str]]:
+        """A few references with their hypotheses, from all over the set."""
+        wanted = self.options.num_samples
+        shown = result.utterances[:: max(1, len(result.utterances) // max(1, wanted))]
+        return [(u.reference, u.hypothesis) for u in shown[:wanted]]
+
+    def carried(self) -> dict[str, Tensor]:
+        """Nothing: utterances are independent."""
+        return {}
+
+    def restore(self, carried: Mapping[str, Tensor]) -> None:
+        """Nothing was carried."""

@@ -1,0 +1,90 @@
+"""Training a language model: truncated back-propagation through time, and the perplexity of a validation set.
+
+A step reads the next `bptt_tokens` ids of every stream and propagates the error back through these and no further;
+the hidden state goes on into the next step, detached (Williams & Peng 1990, with h' = h; Mikolov et al. 2010).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from asr.data.text_corpus import StreamChunk, TextCorpus, plan_streams
+from asr.models.language import RecurrentLanguageModel, next_token_nats, score_sentences
+from asr.training.task import StepLoss, Validation
+
+
+class LanguageTask:
+    """Teaches `model` the sentences of `train`; `dev` chooses among epochs by perplexity."""
+
+    criterion = "perplexity"
+
+    def __init__(
+        self,
+        model: RecurrentLanguageModel,
+        train: TextCorpus,
+        dev: TextCorpus,
+        device: torch.device,
+        *,
+        num_streams: int,
+        bptt_tokens: int,
+        seed: int,
+    ) -> None:
+        if min(num_streams, bptt_tokens) < 1:
+            raise ValueError(f"expected num_streams and bptt_tokens of at least 1, got {num_streams}, {bptt_tokens}")
+        if len(train.ids) < num_streams:
+            raise ValueError(f"expected at least one token for each of {num_streams} streams, got {len(train.ids)}")
+        model.primer.copy_(torch.from_numpy(train.beginning(len(model.primer))))
+        self.model = model
+        self.train_corpus = train
+        self.dev_corpus = dev
+        self.device = device
+        self.num_streams = num_streams
+        self.bptt_tokens = bptt_tokens
+        self.seed = seed
+        self._state: Tensor | None = None  # after the last chunk
+
+    def plan(self, epoch: int) -> list[StreamChunk]:
+        """All chunks of an epoch, in the order in which they must be read."""
+        return plan_streams(self.train_corpus, self.num_streams, self.bptt_tokens, self.seed, epoch)
+
+    def load(self, items: Sequence[StreamChunk]) -> Iterator[StreamChunk]:
+        """The chunks themselves: they lie in memory."""
+        return iter(items)
+
+    def loss(self, model: nn.Module, batch: StreamChunk) -> StepLoss:
+        """−ln p of the chunk's targets, after all that the streams held before it in this epoch."""
+        inputs, targets = (torch.from_numpy(ids).to(self.device, torch.int64) for ids in (batch.inputs, batch.targets))
+        log_probs, state = model(inputs, None if batch.number == 0 else self._state)
+        self._state = state.detach()  # here the error stops
+        return StepLoss(next_token_nats(log_probs, targets).sum(), targets.numel())
+
+    def describe(self, batch: StreamChunk) -> str:
+        """Which chunk it is."""
+        return f"chunk {batch.number} of the epoch"
+
+    def validate(self) -> Validation:
+        """Loss and perplexity of the validation sentences, each alone, as in rescoring; their ends count as tokens.
+
+        word_perplexity: by the word, ends counted, unknown words told apart; it compares models of different units.
+        """
+        self.model.eval()
+        dev = self.dev_corpus
+        nats = -float(score_sentences(self.model, [sentence[:-1] for sentence in dev.sentences()]).sum())
+        loss = nats / len(dev.ids)
+        word_loss = (nats + dev.unlisted_nats) / (dev.num_words + dev.num_sentences)
+        return Validation({"loss": loss, "perplexity": perplexity(loss), "word_perplexity": perplexity(word_loss)})
+
+    def carried(self) -> dict[str, Tensor]:
+        """The streams' hidden state."""
+        return {} if self._state is None else {"state": self._state}
+
+    def restore(self, carried: Mapping[str, Tensor]) -> None:
+        """Take up the streams' hidden state again."""
+        self._state = carried["state"].to(self.device) if carried else None
+
+
+def perplexity(nats: float) -> float:
+    """exp of a mean loss; the largest float where that would overflow, as JSON has no infinity."""
+    return math.exp(min(nats, 700.0))

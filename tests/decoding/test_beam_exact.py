@@ -1,0 +1,171 @@
+"""With a beam wide enough, the search finds the best of all labellings, and its score is the sum over all paths."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+from brute_force import Pieces, labelling_log_probs, random_log_probs, random_ngrams, sentence_log_prob
+
+from asr.decoding.compiled_search import CompiledSearch
+from asr.decoding.search_kernel import labelling_log_prob
+from asr.decoding.search_options import BeamOptions, Finalist
+from asr.decoding.search_space import SearchSpace, Weights
+from asr.decoding.tensor_search import TensorSearch
+
+CHARACTERS = Pieces((" ", "a", "b"))
+PIECES = Pieces((" a", "b", " ab"))
+WORDS = ("a", "b", "ab", "bb")
+
+
+def compiled(log_probs: np.ndarray, tables, options) -> list[Finalist]:
+    search = CompiledSearch(tables, options)
+    assert search.advance(log_probs)
+    return search.finalists()
+
+
+def tensors(log_probs: np.ndarray, tables, options) -> list[Finalist]:
+    search = TensorSearch(tables, options, torch.device("cpu"))
+    return search.search(torch.from_numpy(log_probs)[None], torch.tensor([len(log_probs)]))[0]
+
+
+def wide(num_frames: int, vocab_size: int) -> BeamOptions:
+    return BeamOptions(beam_width=sum((vocab_size - 1) ** n for n in range(num_frames + 1)))
+
+
+def assert_all_found(found: list[Finalist], expected: dict[tuple[int, ...], float]) -> None:
+    """Every possible labelling with its score, the best first."""
+    totals = {finalist.tokens: finalist.total for finalist in found if np.isfinite(finalist.total)}
+    assert totals == pytest.approx(expected, abs=1e-5)
+    if totals:
+        assert found[0].total == pytest.approx(max(expected.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_without_a_language_model(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        num_frames, vocab_size = int(rng.integers(1, 7)), int(rng.integers(2, 5))
+        if vocab_size**num_frames > 1024:
+            num_frames = 5
+        log_probs = random_log_probs(rng, num_frames, vocab_size)
+        space = SearchSpace(Pieces(tuple(" ab"[: vocab_size - 1])))
+        options = wide(num_frames, vocab_size)
+        found = compiled(log_probs, space.tables(Weights()), options)
+        assert_all_found(found, labelling_log_probs(log_probs))
+        if options.beam_width < 100:
+            assert_same(tensors(log_probs, space.tables(Weights()), options), found)
+
+
+def assert_same(mine: list[Finalist], theirs: list[Finalist]) -> None:
+    assert {f.tokens: f.total for f in mine} == pytest.approx({f.tokens: f.total for f in theirs}, abs=1e-5)
+
+
+def text_score(model, text: str, weights: Weights) -> float:
+    words = text.split()
+    unknown = sum(word not in model.vocab for word in words)
+    known = weights.lm_weight * sentence_log_prob(model, words)
+    return known + weights.word_bonus * len(words) + weights.unknown_penalty * unknown
+
+
+@lru_cache
+def language_model(seed: int, words: tuple[str, ...], order: int):
+    return random_ngrams(np.random.default_rng(seed), words, order)
+
+
+@pytest.mark.parametrize("lexicon", [None, ("a", "ab", "ba")])
+@pytest.mark.parametrize("tokenizer", [CHARACTERS, PIECES])
+@pytest.mark.parametrize("seed", range(8))
+def test_with_a_word_model(seed, tokenizer, lexicon):
+    rng = np.random.default_rng(seed)
+    for _ in range(25):
+        model = language_model(int(rng.integers(3)), WORDS, int(rng.integers(1, 5)))
+        weights = Weights(float(rng.uniform(0, 2)), float(rng.uniform(-3, 3)), float(rng.uniform(-3, 1)))
+        if lexicon is not None:
+            weights = Weights(weights.lm_weight, weights.word_bonus)
+        log_probs = random_log_probs(rng, int(rng.integers(1, 6)), 4)
+        expected = {
+            tokens: acoustic + text_score(model, tokenizer.decode(tokens), weights)
+            for tokens, acoustic in labelling_log_probs(log_probs).items()
+            if lexicon is None or set(tokenizer.decode(tokens).split()) <= set(lexicon)
+        }
+        tables = SearchSpace(tokenizer, model, lexicon).tables(weights)
+        found = compiled(log_probs, tables, wide(len(log_probs), 4))
+        assert_all_found(found, expected)
+        if len(log_probs) < 5:
+            assert_all_found(tensors(log_probs, tables, wide(len(log_probs), 4)), expected)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_with_a_token_model(seed):
+    rng = np.random.default_rng(seed)
+    symbols = {1: "<space>", 2: "a", 3: "b"}
+    for _ in range(25):
+        model = language_model(int(rng.integers(3)), ("<space>", "a", "b"), int(rng.integers(1, 5)))
+        weights = Weights(float(rng.uniform(0, 2)), float(rng.uniform(-3, 3)), 0.0)
+        log_probs = random_log_probs(rng, int(rng.integers(1, 6)), 4)
+        expected = {
+            tokens: acoustic
+            + weights.lm_weight * sentence_log_prob(model, [symbols[token] for token in tokens])
+            + weights.word_bonus * len(CHARACTERS.decode(tokens).split())
+            for tokens, acoustic in labelling_log_probs(log_probs).items()
+        }
+        tables = SearchSpace(CHARACTERS, model).tables(weights)
+        assert_all_found(compiled(log_probs, tables, wide(len(log_probs), 4)), expected)
+        if len(log_probs) < 5:
+            assert_all_found(tensors(log_probs, tables, wide(len(log_probs), 4)), expected)
+
+
+def occurrences(text: str, phrase: str) -> int:
+    """How often a phrase occurs as whole words, overlaps counted."""
+    words, wanted = text.split(), phrase.split()
+    return sum(words[i : i + len(wanted)] == wanted for i in range(len(words)))
+
+
+@pytest.mark.parametrize("tokenizer", [CHARACTERS, PIECES])
+@pytest.mark.parametrize("phrases", [("ab",), ("a b", "b a b"), ("a", "a a", "b")])
+def test_with_hotwords(phrases, tokenizer):
+    rng = np.random.default_rng(5)
+    for _ in range(10):
+        log_probs = random_log_probs(rng, int(rng.integers(2, 7)), 4)[:5]
+        weights = Weights(hotword_boost=float(rng.uniform(0, 4)))
+        expected = {}
+        for tokens, acoustic in labelling_log_probs(log_probs).items():
+            text = tokenizer.decode(tokens)
+            boosts = sum(len(phrase.split()) * occurrences(text, phrase) for phrase in phrases)
+            expected[tokens] = acoustic + weights.hotword_boost * boosts
+        tables = SearchSpace(tokenizer, hotwords=phrases).tables(weights)
+        assert_all_found(compiled(log_probs, tables, wide(len(log_probs), 4)), expected)
+        if len(log_probs) < 5:
+            assert_all_found(tensors(log_probs, tables, wide(len(log_probs), 4)), expected)
+
+
+def test_the_forward_pass_sums_all_paths():
+    rng = np.random.default_rng(8)
+    for _ in range(30):
+        log_probs = random_log_probs(rng, int(rng.integers(1, 7)), 3)
+        expected = labelling_log_probs(log_probs)
+        probs = np.exp(log_probs.astype(np.float64))
+        for tokens, log_prob in expected.items():
+            assert labelling_log_prob(probs, np.array(tokens, np.int64)) == pytest.approx(log_prob, abs=1e-6)
+        assert labelling_log_prob(probs, np.array([1, 1, 2, 2, 1], np.int64)) == -np.inf  # needs seven frames
+
+
+@pytest.mark.parametrize("beam_width", [1, 2, 5])
+def test_narrow_beams_of_both_backends_hold_the_same(beam_width):
+    rng = np.random.default_rng(7)
+    model = language_model(1, WORDS, 3)
+    space = SearchSpace(CHARACTERS, model, hotwords=["ab a"])
+    for weights in (Weights(), Weights(0.7, 0.5, -2.0, 1.5)):
+        tables = space.tables(weights)
+        for options in (
+            BeamOptions(beam_width),
+            BeamOptions(beam_width, max_tokens_per_frame=2),
+            BeamOptions(beam_width, token_floor=-1.5),
+            BeamOptions(beam_width, blank_skip=0.5),
+        ):
+            log_probs = np.stack([random_log_probs(rng, 30, 4) for _ in range(5)])
+            lengths = torch.tensor([30, 29, 12, 1, 0])
+            batch = TensorSearch(tables, options, torch.device("cpu")).search(torch.from_numpy(log_probs), lengths)
+            for row, length, found in zip(log_probs, lengths.tolist(), batch):
+                assert_same(found, compiled(row[:length], tables, options))

@@ -1,0 +1,207 @@
+"""Forced alignment against every path there is, words by hand, and greedy words against forced alignment."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import needs_real_speech, real_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.ctc import collapse, required_frames
+from asr.decoding.alignment import TokenRuns, align, spans_of_text, words_from_runs
+from asr.decoding.greedy import GreedyDecoder
+from asr.errors import ConfigError, ModelError, TargetError
+from asr.text.bpe import BpeTokenizer
+from asr.text.lexicon import Lexicon
+from asr.text.tokenizer import CharTokenizer, PhoneTokenizer
+
+TOKENIZER = CharTokenizer.train(["ab ba"])  # <blank> = 0, space = 1, a = 2, b = 3
+BLANK, SPACE, A, B = range(4)
+
+
+def random_log_probs(num_frames: int, seed: int, vocab_size: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (3 * torch.randn(num_frames, vocab_size, generator=generator)).log_softmax(-1)
+
+
+def best_path(log_probs: torch.Tensor, tokens: list[int], blank_id: int = BLANK) -> tuple[int, ...]:
+    """The likeliest of all paths that spell `tokens`, by trying every one."""
+    num_frames, vocab_size = log_probs.shape
+    paths = itertools.product(range(vocab_size), repeat=num_frames)
+    spelling = [path for path in paths if collapse(path, blank_id) == tokens]
+    return max(spelling, key=lambda path: sum(float(log_probs[t, label]) for t, label in enumerate(path)))
+
+
+def path_of(runs: TokenRuns, num_frames: int) -> tuple[int, ...]:
+    path = [BLANK] * num_frames
+    for token, start, end in zip(runs.tokens, runs.starts, runs.ends):
+        path[start:end] = [int(token)] * (end - start)
+    return tuple(path)
+
+
+def small_cases():
+    """Every labelling of up to three tokens out of two, wherever it fits into up to six frames."""
+    for length in (1, 2, 3):
+        for tokens in itertools.product((1, 2), repeat=length):
+            yield from ((list(tokens), n) for n in range(required_frames(tokens), 7))
+
+
+@pytest.mark.parametrize(("tokens", "num_frames"), small_cases())
+def test_it_is_the_best_of_all_paths(tokens, num_frames):
+    log_probs = random_log_probs(num_frames, seed=num_frames)
+    runs = align(log_probs, tokens, "u")
+    assert runs.tokens.tolist() == tokens
+    assert path_of(runs, num_frames) == best_path(log_probs, tokens)
+
+
+@pytest.mark.parametrize("impossible", [(0, 1), (2, 0), (4, 2)])
+def test_it_goes_around_probabilities_of_zero(impossible):
+    log_probs = random_log_probs(5, seed=7)
+    log_probs[impossible] = -math.inf
+    assert path_of(align(log_probs, [1, 2], "u"), 5) == best_path(log_probs, [1, 2])
+
+
+def test_a_matrix_by_hand():
+    probs = torch.tensor(  # blank, space, a, b
+        [
+            [0.7, 0.1, 0.1, 0.1],
+            [0.2, 0.1, 0.6, 0.1],
+            [0.1, 0.1, 0.7, 0.1],
+            [0.1, 0.1, 0.1, 0.7],
+            [0.1, 0.7, 0.1, 0.1],
+            [0.5, 0.1, 0.3, 0.1],
+        ]
+    )
+    runs = align(probs.log(), [A, B, SPACE, A], "u")
+    assert runs.starts.tolist() == [1, 3, 4, 5]
+    assert runs.ends.tolist() == [3, 4, 5, 6]
+    assert np.exp(runs.log_confidences) == pytest.approx([0.7, 0.7, 0.7, 0.3])
+    first, second = words_from_runs(runs, TOKENIZER, 0.03)
+    assert (first.text, second.text) == ("ab", "a")
+    assert (first.start, first.end, second.start, second.end) == pytest.approx((0.03, 0.12, 0.15, 0.18))
+    assert (first.confidence, second.confidence) == pytest.approx((0.7 * 0.7, 0.3))
+    assert words_from_runs(runs, TOKENIZER, 0.03, audio_seconds=0.16)[1].end == 0.16
+
+
+def test_temperature_changes_confidences_and_no_times():
+    log_probs = random_log_probs(6, seed=1)
+    plain, tempered = (align(log_probs, [1, 2], "u", confidence_temperature=t) for t in (1.0, 2.0))
+    assert plain.starts.tolist() == tempered.starts.tolist()
+    frames = range(plain.starts[0], plain.ends[0])
+    roots = [log_probs[t].exp().sqrt() for t in frames]  # softmax(log p / 2) is proportional to sqrt(p)
+    assert math.exp(tempered.log_confidences[0]) == pytest.approx(max(float(r[1] / r.sum()) for r in roots), rel=1e-5)
+    with pytest.raises(ConfigError, match="above 0, got 0"):
+        align(log_probs, [1, 2], "u", confidence_temperature=0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x.half(), lambda x: x.double(), lambda x: x.t().contiguous().t(), lambda x: x.clone().requires_grad_()],
+)
+def test_any_float_type_and_memory_layout(change):
+    log_probs = random_log_probs(6, seed=2)
+    assert align(change(log_probs), [1, 2], "u").starts.tolist() == align(log_probs, [1, 2], "u").starts.tolist()
+
+
+def test_a_blank_that_is_not_the_first_label():
+    log_probs = random_log_probs(5, seed=3)
+    swapped = log_probs[:, [2, 1, 0]]
+    assert align(swapped, [1, 0], "u", blank_id=2).ends.tolist() == align(log_probs, [1, 2], "u").ends.tolist()
+
+
+@pytest.mark.parametrize("num_frames", [0, 4])
+def test_nothing_to_align(num_frames):
+    assert len(align(random_log_probs(num_frames, seed=0), [], "u").tokens) == 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([1, 1, 1], "has 4 frames, its 3 labels need 5"),
+        ([1, 3], "expected labels in 0…2, got 3"),
+        ([1, -1], "got -1"),
+        ([1, 0], "holds the blank"),
+    ],
+)
+def test_what_does_not_fit_names_the_utterance(tokens, message):
+    with pytest.raises(TargetError, match=message) as error:
+        align(random_log_probs(4, seed=0), tokens, "u-17")
+    assert "u-17" in str(error.value)
+
+
+def test_text_of_probability_zero_and_broken_numbers_name_the_utterance():
+    log_probs = random_log_probs(4, seed=0)
+    log_probs[:, 2] = -math.inf
+    with pytest.raises(TargetError, match="no path of utterance u-17"):
+        align(log_probs, [1, 2], "u-17")
+    for broken in (math.nan, math.inf):
+        log_probs[1, 0] = broken
+        with pytest.raises(ModelError, match="u-17"):
+            align(log_probs, [1], "u-17")
+
+
+def test_more_than_the_kernel_can_number_is_refused():
+    long = torch.zeros(50_000, 2)  # 50 000 frames × 50 001 states
+    with pytest.raises(TargetError, match="u-17 is too long to align at once: 50000 frames with 25000 labels"):
+        align(long, [1] * 25_000, "u-17")
+
+
+paths = st.lists(st.integers(0, 3), max_size=30)
+
+
+@settings(max_examples=50)
+@given(paths, st.integers(0, 2**31))
+def test_greedy_words_are_those_of_forced_alignment(path, seed):
+    # no two labels of a frame are equally likely, so that the best path is unique
+    noise = torch.rand(len(path), 4, generator=torch.Generator().manual_seed(seed))
+    noise[torch.arange(len(path)), torch.tensor(path, dtype=torch.int64)] = 2.0
+    log_probs = noise.log_softmax(-1)
+    decoder = GreedyDecoder(TOKENIZER, 0.03, confidence_temperature=1.7)
+    hypothesis = decoder.decode(log_probs[None], torch.tensor([len(path)]), ["u"])[0]
+    runs = align(log_probs, hypothesis.tokens, "u", confidence_temperature=1.7)
+    for word, aligned in zip(hypothesis.words, words_from_runs(runs, TOKENIZER, 0.03), strict=True):
+        assert (word.text, word.start, word.end) == (aligned.text, aligned.start, aligned.end)
+        assert word.confidence == pytest.approx(aligned.confidence, rel=1e-5)
+
+
+# ---- the words of a text
+
+
+PHONES = PhoneTokenizer.from_lexicon(Lexicon({"two": (("T", "UW"),), "one": (("W", "AH", "N"),)}))
+PIECES = BpeTokenizer.train(["one two one two", "two one"] * 10, vocab_size=14)
+
+
+@pytest.mark.parametrize("tokenizer", [CharTokenizer.train(["one two"]), PHONES, PIECES])
+def test_spans_of_a_text_are_its_words_whatever_the_tokens(tokenizer):
+    tokens = tokenizer.encode("two one two")
+    spans = spans_of_text("two one two", tokens, tokenizer)
+    assert [span.text for span in spans] == ["two", "one", "two"]
+    assert [tokens[span.start : span.end] for span in spans] == [tokenizer.encode(w) for w in ("two", "one", "two")]
+
+
+def test_spans_of_no_text():
+    assert spans_of_text("", [], TOKENIZER) == []
+
+
+# ---- real speech
+
+
+@needs_real_speech
+def test_greedy_is_within_a_frame_of_forced_alignment_on_real_speech():
+    data = np.load(real_data() / "emissions" / "librispeech-test.npz")
+    tokenizer = CharTokenizer(tuple(data["tokens"][1:].tolist()))
+    decoder = GreedyDecoder(tokenizer, 0.03)
+    ends = np.cumsum(data["lengths"])
+    all_log_probs = torch.from_numpy(data["log_probs"][: ends[29]].astype(np.float32))
+    errors = []
+    for id, start, end in zip(data["ids"][:30].tolist(), ends - data["lengths"], ends):
+        log_probs = all_log_probs[start:end]
+        hypothesis = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]), [id])[0]
+        aligned = words_from_runs(align(log_probs, hypothesis.tokens, id), tokenizer, 0.03)
+        for word, other in zip(hypothesis.words, aligned, strict=True):
+            errors += [abs(word.start - other.start), abs(word.end - other.end)]
+    assert len(errors) > 500
+    assert np.mean(errors) / 0.03 <= 0.01  # frames; only ties between labels, float16's, can differ
