@@ -13,9 +13,10 @@ LAYERS = [
     {"types", "errors"},
     {"files", "resources"},
     {"audio", "features", "augment", "text", "ctc", "ngram"},
-    {"data", "models", "decoding", "scoring"},
+    {"data", "models", "decoding", "scoring", "emissions"},
     {"training", "recognizer", "evaluation", "writers", "model_directory"},
-    {"config", "builders", "experiment", "recipe", "model_card"},
+    {"config", "recipe", "model_card", "builders", "decoder_builder", "experiment"}
+    | {"language_config", "language_builders", "language_experiment"},
     {"", "cli"},  # "" is asr/__init__.py, the public face
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

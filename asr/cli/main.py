@@ -8,12 +8,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from asr import __version__
+from asr.cli.align import align
+from asr.cli.calibrate import calibrate
 from asr.cli.check import check
 from asr.cli.evaluate import evaluate
+from asr.cli.lm import app as lm
 from asr.cli.prepare import prepare
 from asr.cli.run import run
 from asr.cli.train import train
 from asr.cli.transcribe import transcribe
+from asr.cli.tune import tune
 from asr.errors import AsrError, Interrupted
 
 INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
@@ -35,7 +39,11 @@ app.command()(prepare)
 app.command(context_settings=HYDRA)(train)
 app.command()(evaluate)
 app.command()(transcribe)
+app.command()(tune)
+app.command()(calibrate)
+app.command()(align)
 app.command()(check)
+app.add_typer(lm)
 
 
 def _print_version(wanted: bool) -> None:

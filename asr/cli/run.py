@@ -78,11 +78,10 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
 
 def write_card(config: "Config", model_dir: Path, results: dict[str, dict[str, Any]]) -> None:
     """Put the test figures on the model's card."""
-    from asr.files import write_text
     from asr.model_card import model_card
-    from asr.model_directory import CARD
+    from asr.model_directory import replace_card
 
-    write_text(model_dir / CARD, model_card(config, results))
+    replace_card(model_dir, model_card(config, results))
 
 
 def report(config: "Config", results: dict[str, dict[str, Any]], console: "Console") -> None:

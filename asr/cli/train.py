@@ -66,7 +66,7 @@ def train_stage(config: "Config") -> Path:
     from asr.cli.stages import Stage
     from asr.config import difference, to_json
     from asr.files import sha256
-    from asr.model_directory import CARD
+    from asr.model_directory import TOKENIZER, WEIGHTS
     from asr.training.run_directory import claim
 
     run_dir = Path(config.run_dir)
@@ -78,7 +78,7 @@ def train_stage(config: "Config") -> Path:
         from asr.experiment import train as run_training
 
         model_dir = run_training(config, run_dir, Console())
-        stage.finish({}, outputs=[path for path in model_dir.iterdir() if path.name != CARD])
+        stage.finish({}, outputs=[model_dir / WEIGHTS, model_dir / TOKENIZER])
     return run_dir / "model"
 
 

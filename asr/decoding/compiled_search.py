@@ -21,6 +21,7 @@ class CompiledSearch:
         self._room = options.beam_width * BLOCK_FRAMES
         self._arena = kernel.new_arena(self._room + 1)
         self._beam = kernel.new_beam(options.beam_width)
+        self._scratch = kernel.new_scratch(options.beam_width, len(tables.begins_word))
         self._num_nodes = self._num_alive = kernel.begin(self._arena, self._beam, tables)
 
     def advance(self, log_probs: NDArray[np.float32]) -> bool:
@@ -29,6 +30,7 @@ class CompiledSearch:
             self._make_room()
             self._num_nodes, self._num_alive = kernel.advance(
                 log_probs[start : start + BLOCK_FRAMES],
+                self._scratch,
                 self._arena,
                 self._beam,
                 self._num_nodes,

@@ -26,6 +26,11 @@ from asr.ngram.tables import END_ID, UNKNOWN_ID
 BLANK = 0
 NONE = -1
 
+# Without numba's reference counts: nothing here makes arrays, and counting those that are passed around took two thirds
+# of the time. What a kernel works with is made by its caller.
+kernel = njit(cache=True, nogil=True, _nrt=False)
+inlined = njit(cache=True, nogil=True, _nrt=False, inline="always")
+
 
 # All labellings that were ever in the beam are an array of these, the arena: node 0 is the empty labelling. A node is a
 # cache line.
@@ -56,6 +61,48 @@ class Beam(NamedTuple):
     token: NDArray[np.float64]
 
 
+class Scratch(NamedTuple):
+    """What a frame is worked out in. K places in the beam, V tokens, C = K·V + K candidates."""
+
+    row: NDArray[np.float64]  # (V,)
+    scores: NDArray[np.float64]  # (C,) of the candidates
+    sources: NDArray[np.int32]  # (C,) place in the beam
+    appended: NDArray[np.int32]  # (C,) token, or BLANK for a labelling that stays as it is
+    gains: NDArray[np.float64]  # (C,)
+    heap: NDArray[np.int64]  # (K,) the best candidates, the worst of them first
+    picked: NDArray[np.int32]  # (V,)
+    allowed: NDArray[np.bool_]  # (V,) may be appended in this frame
+    reached: NDArray[np.uint64]  # (K, V / 64) a bit for each child that is in the beam
+    totals: NDArray[np.float64]  # (K,) and the rest too
+    stay_blank: NDArray[np.float64]
+    stay_token: NDArray[np.float64]
+    end_bounds: NDArray[np.float64]
+    old_nodes: NDArray[np.int32]
+    old_blank: NDArray[np.float64]
+
+
+def new_scratch(beam_width: int, vocab_size: int) -> Scratch:
+    """Room for the work of a frame."""
+    candidates = beam_width * vocab_size + beam_width
+    return Scratch(
+        row=np.empty(vocab_size),
+        scores=np.empty(candidates),
+        sources=np.empty(candidates, np.int32),
+        appended=np.empty(candidates, np.int32),
+        gains=np.empty(candidates),
+        heap=np.empty(beam_width, np.int64),
+        picked=np.empty(vocab_size, np.int32),
+        allowed=np.ones(vocab_size, np.bool_),
+        reached=np.empty((beam_width, vocab_size // 64 + 1), np.uint64),
+        totals=np.empty(beam_width),
+        stay_blank=np.empty(beam_width),
+        stay_token=np.empty(beam_width),
+        end_bounds=np.empty(beam_width),
+        old_nodes=np.empty(beam_width, np.int32),
+        old_blank=np.empty(beam_width),
+    )
+
+
 def new_arena(capacity: int) -> Arena:
     """An arena with room for `capacity` labellings; none is in it."""
     return np.empty(capacity, NODE)
@@ -66,7 +113,7 @@ def new_beam(beam_width: int) -> Beam:
     return Beam(np.empty(beam_width, np.int32), np.empty(beam_width), np.empty(beam_width))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def begin(arena, beam, tables) -> int:
     """Put the empty labelling into arena and beam; both then hold one."""
     _set_node(arena, 0, NONE, BLANK, ROOT, tables.begin_state, 0, 0.0)
@@ -75,7 +122,7 @@ def begin(arena, beam, tables) -> int:
     return 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _set_node(arena, node, parent, token, tree_node, model_state, hot_state, score):
     arena[node].parent = parent
     arena[node].token = token
@@ -90,13 +137,13 @@ def _set_node(arena, node, parent, token, tree_node, model_state, hot_state, sco
     arena[node].end_state = NONE
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _log_add(a: float, b: float) -> float:
     high, low = max(a, b), min(a, b)
     return high if low == -np.inf else high + math.log1p(math.exp(low - high))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _lookup(tables, state, word):
     """ln p(word | state) and the state after it."""
     return advance_ngram(
@@ -110,7 +157,7 @@ def _lookup(tables, state, word):
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def word_end(tables, tree_node, state):
     """What the end of the word at `tree_node` adds to the score, and the language model's state after it."""
     if tree_node == ROOT:
@@ -127,7 +174,7 @@ def word_end(tables, tree_node, state):
     return gain, state
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _end_gain(arena, node, tables) -> float:
     """`word_end` of a labelling, looked up once."""
     gain = arena[node].end_gain
@@ -137,7 +184,7 @@ def _end_gain(arena, node, tables) -> float:
     return gain
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _end_bound(arena, node, tables) -> float:
     """At least what the end of the word in hand adds: the language model brings ln 1 at best."""
     tree_node = arena[node].tree_node
@@ -146,7 +193,7 @@ def _end_bound(arena, node, tables) -> float:
     return tables.word_bonus + max(0.0, tables.unknown_penalty) - tables.potentials[tree_node]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def spell_on(tables, tree_node, token) -> int:
     """The node of the prefix tree after a token."""
     if tables.begins_word[token]:
@@ -159,7 +206,7 @@ def spell_on(tables, tree_node, token) -> int:
     return tree_node
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _gain(arena, node, token, tables) -> float:
     """What a token adds to the score of a labelling, besides its acoustics."""
     old = arena[node].tree_node
@@ -174,7 +221,7 @@ def _gain(arena, node, token, tables) -> float:
     return gain
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _token_gain(tables, state, token):
     word = tables.token_words[token]
     log_prob, state = _lookup(tables, state, word)
@@ -184,7 +231,7 @@ def _token_gain(tables, state, token):
     return gain, state
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _model_state_after(arena, node, token, tables) -> int:
     state = arena[node].model_state
     if tables.model_kind == TOKEN_MODEL:
@@ -195,7 +242,7 @@ def _model_state_after(arena, node, token, tables) -> int:
     return state
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _child(arena, num_nodes, node, token, score, tables):
     """The arena's node for a labelling and one more token, made if it is not there; returns it and the new count."""
     child = arena[node].first_child
@@ -221,13 +268,13 @@ def _child(arena, num_nodes, node, token, score, tables):
 # ---- the best so far: a heap whose first entry is the worst ---------------------------------------------------------
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _worse(scores, a, b) -> bool:
     """Whether candidate a ranks behind b; of equals the later one does."""
     return scores[a] < scores[b] or (scores[a] == scores[b] and a > b)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sift_down(heap, size, scores, place):
     entry = heap[place]
     while True:
@@ -243,7 +290,7 @@ def _sift_down(heap, size, scores, place):
     heap[place] = entry
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sift_up(heap, scores, place):
     entry = heap[place]
     while place > 0:
@@ -258,7 +305,7 @@ def _sift_up(heap, scores, place):
 # ---- frames ---------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pick_tokens(row, floor, max_tokens, picked) -> int:
     """Write the tokens with row > floor into `picked`, likeliest first, at most `max_tokens` (0: all)."""
     count = 0
@@ -276,8 +323,8 @@ def _pick_tokens(row, floor, max_tokens, picked) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
-def advance(log_probs, arena, beam, num_nodes, num_alive, tables, token_floor, max_tokens, blank_skip):
+@kernel
+def advance(log_probs, scratch, arena, beam, num_nodes, num_alive, tables, token_floor, max_tokens, blank_skip):
     """Read (T, V) frames into arena and beam; returns the new counts of both. No labelling left: (nodes, 0).
 
     Only tokens above `token_floor` (ln p), and of these the `max_tokens` likeliest (0: all), are appended to
@@ -285,21 +332,14 @@ def advance(log_probs, arena, beam, num_nodes, num_alive, tables, token_floor, m
     """
     beam_width = len(beam.nodes)
     vocab_size = log_probs.shape[1]
-    capacity = beam_width * vocab_size + beam_width
-    scores = np.empty(capacity)
-    sources = np.empty(capacity, np.int32)  # place in the beam
-    appended = np.empty(capacity, np.int32)  # token, or BLANK for a labelling that stays as it is
-    gains = np.empty(capacity)
-    heap = np.empty(beam_width, np.int64)
-    picked = np.empty(vocab_size, np.int32)
-    totals = np.empty(beam_width)
-    stay_blank, stay_token = np.empty(beam_width), np.empty(beam_width)
-    end_bounds = np.empty(beam_width)
-    old_nodes, old_blank = np.empty(beam_width, np.int32), np.empty(beam_width)
-    allowed = np.ones(vocab_size, np.bool_)
-    reached = np.empty((beam_width, vocab_size // 64 + 1), np.uint64)  # a bit for each child that is in the beam
+    row, scores, sources, appended = scratch.row, scratch.scores, scratch.sources, scratch.appended
+    gains, heap, picked, allowed = scratch.gains, scratch.heap, scratch.picked, scratch.allowed
+    reached, totals, end_bounds = scratch.reached, scratch.totals, scratch.end_bounds
+    stay_blank, stay_token = scratch.stay_blank, scratch.stay_token
+    old_nodes, old_blank = scratch.old_nodes, scratch.old_blank
     for t in range(len(log_probs)):
-        row = log_probs[t].astype(np.float64)
+        for token in range(vocab_size):
+            row[token] = log_probs[t, token]
         for i in range(num_alive):
             totals[i] = _log_add(beam.blank[i], beam.token[i])
         if row[BLANK] > blank_skip:
@@ -307,11 +347,14 @@ def advance(log_probs, arena, beam, num_nodes, num_alive, tables, token_floor, m
                 beam.blank[i], beam.token[i] = totals[i] + row[BLANK], -np.inf
             continue
         if max_tokens > 0 or token_floor > -np.inf:
-            allowed[:] = False
+            for token in range(vocab_size):
+                allowed[token] = False
             for k in range(_pick_tokens(row, token_floor, max_tokens, picked)):
                 allowed[picked[k]] = True
 
-        reached[:num_alive] = 0
+        for i in range(num_alive):
+            for word in range(reached.shape[1]):
+                reached[i, word] = 0
         # Labellings that stay as they are: a blank, the last token once more, or their own parent with that token.
         count = 0
         worst_stay, best_end = np.inf, -np.inf
@@ -522,13 +565,19 @@ def score_parts(tables, tokens):
 
 @njit(cache=True, nogil=True)
 def labelling_log_prob(probs, tokens):
-    """ln p of a labelling, all its paths: the forward pass of Graves et al. 2006, rescaled in every frame.
+    """ln p of a labelling, all its paths. probs: (T, V) float64, no logarithms."""
+    return _forward_pass(probs, tokens, np.empty(2 * len(tokens) + 1))
 
-    probs: (T, V) float64, no logarithms. Only states from which the end can still be reached are carried on, so that
+
+@kernel
+def _forward_pass(probs, tokens, forward):
+    """The forward pass of Graves et al. 2006, rescaled in every frame; forward: (2 · tokens + 1,) to work in.
+
+    Only states from which the end can still be reached are carried on, so that
     nothing that is lost by rounding would have mattered.
     """
     num_frames, num_states = len(probs), 2 * len(tokens) + 1
-    forward = np.zeros(num_states)
+    forward[:] = 0.0
     forward[0] = 1.0  # before the first frame; from there the first blank or the first token
     total = 0.0
     for t in range(num_frames):

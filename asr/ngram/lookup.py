@@ -19,8 +19,11 @@ Nodes = NDArray[np.int32]
 ROOT = 0
 NOT_FOUND = -1
 
+# Without numba's reference counts of the arrays passed around, which cost more than the lookups; nothing is made here.
+kernel = njit(cache=True, nogil=True, _nrt=False)
 
-@njit(cache=True, nogil=True)
+
+@kernel
 def find_child(words: Words, first_child: Nodes, context: int, word: int) -> int:
     """The node of `word` after `context`, or NOT_FOUND. Any word is a child of the root."""
     if context == ROOT:
@@ -35,7 +38,7 @@ def find_child(words: Words, first_child: Nodes, context: int, word: int) -> int
     return low if low < first_child[context + 1] and words[low] == word else NOT_FOUND
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def match(
     words: Words, suffixes: Nodes, backoffs: Floats, first_child: Nodes, state: int, word: int
 ) -> tuple[float, int]:
@@ -49,7 +52,7 @@ def match(
     return backoff, node
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def advance(
     words: Words, log_probs: Floats, suffixes: Nodes, backoffs: Floats, first_child: Nodes, state: int, word: int
 ) -> tuple[float, int]:
@@ -64,7 +67,7 @@ def advance(
     return backoff + log_probs[node], following
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def score_stream(
     words: Words,
     log_probs: Floats,

@@ -14,7 +14,7 @@ UNKNOWN_ID, BEGIN_ID, END_ID = range(3)
 
 @dataclass(frozen=True, slots=True)
 class OrderTable:
-    """All n-grams of one order, sorted by their words from the first to the last, with base-10 logarithms as in ARPA."""
+    """All n-grams of one order, sorted by their words, the first one first; base-10 logarithms as in ARPA."""
 
     words: NDArray[np.int32]  # (M, n) ids into `NgramTables.vocab`
     log10_probs: NDArray[np.float32]  # (M,)
