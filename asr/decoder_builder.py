@@ -25,9 +25,12 @@ def build_decoder(config: DecodingConfig, tokenizer: Tokenizer, frame_seconds: S
     if config.name == "greedy":
         return GreedyDecoder(tokenizer, frame_seconds, confidence_temperature=config.confidence_temperature)
     from asr.decoding.beam import BeamDecoder  # numba takes a second to import, which greedy decoding does not need
+    from asr.language_builders import build_rescorer
     from asr.ngram.model import load_ngram
 
-    # A rescoring model wraps what is returned here.
+    rescorer = None
+    if config.rescoring_model:
+        rescorer = build_rescorer(config.rescoring_model, tokenizer, weight=config.rescoring_weight)
     return BeamDecoder.build(
         tokenizer,
         frame_seconds,
@@ -44,6 +47,7 @@ def build_decoder(config: DecodingConfig, tokenizer: Tokenizer, frame_seconds: S
         token_floor=config.token_floor,
         blank_skip=config.blank_skip,
         confidence_temperature=config.confidence_temperature,
+        rescorer=rescorer,
     )
 
 

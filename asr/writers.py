@@ -70,15 +70,20 @@ WRITERS: Mapping[str, Writer] = {"txt": _txt, "json": _json}
 def whisper_object(transcript: Transcript) -> dict[str, Any]:
     """The object whisper writes as JSON, less what a CTC model does not have, plus `duration` and `warnings`.
 
+    Where an N-best list was asked for, `alternatives` has the other texts with their scores, best first.
+
     Times are seconds with two decimals. Each `word` keeps whisper's leading space; `text` has none, neither of the
     whole nor of a segment. Without word times there is one segment over the whole recording, without `words`.
     """
-    return {
+    written: dict[str, Any] = {
         "text": transcript.text,
         "segments": list(_whisper_segments(transcript)),
         "duration": _time(transcript.duration),
         "warnings": list(transcript.warnings),
     }
+    if transcript.alternatives:
+        written["alternatives"] = [{"text": other.text, "score": other.score} for other in transcript.alternatives]
+    return written
 
 
 def segments(words: Sequence[Word]) -> list[tuple[Word, ...]]:

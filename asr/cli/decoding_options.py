@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # pyctcdecode's defaults are 0.5 and 1.5.
 DEFAULT_LM_WEIGHT = 0.5
 DEFAULT_WORD_BONUS = 1.0
+DEFAULT_RESCORING_WEIGHT = 0.3
 
 
 def _option(text: str, *names: str, **settings: Any) -> Any:
@@ -46,6 +47,11 @@ class DecodingOptions:
         _option("Words and phrases to favour, with commas between, or @FILE with one a line.", metavar="WORDS"),
     ] = None
     hotword_boost: Annotated[float | None, _option("Added for each hotword.", min=0.0)] = None
+    rescoring_model: Annotated[
+        Path | None,
+        _option("Directory of a recurrent language model that chooses among the best.", exists=True, file_okay=False),
+    ] = None
+    rescoring_weight: Annotated[float | None, _option("Of its natural logarithms.", min=0.0)] = None
     nbest: Annotated[int | None, _option("Hypotheses to give, the best among them.", min=1)] = None
 
     def apply(self, own: "DecodingConfig") -> "DecodingConfig":
@@ -65,6 +71,11 @@ class DecodingOptions:
         elif self.uses_defaults(own):
             bonus = DEFAULT_WORD_BONUS if self.word_bonus is None else self.word_bonus
             config = replace(config, lm_weight=DEFAULT_LM_WEIGHT, word_bonus=bonus)
+        if not config.rescoring_model:
+            self._refuse_idle("--rescoring-model", "no model for it", {"--rescoring-weight": self.rescoring_weight})
+            config = replace(config, rescoring_weight=0.0)
+        elif not config.rescoring_weight:
+            config = replace(config, rescoring_weight=DEFAULT_RESCORING_WEIGHT)
         if not config.hotwords:
             self._refuse_idle("--hotwords", "no hotwords", {"--hotword-boost": self.hotword_boost})
         return config
@@ -83,6 +94,8 @@ class DecodingOptions:
             "lexicon": self.lexicon and str(self.lexicon),
             "hotwords": None if self.hotwords is None else read_hotwords(self.hotwords),
             "hotword_boost": self.hotword_boost,
+            "rescoring_model": self.rescoring_model and str(self.rescoring_model),
+            "rescoring_weight": self.rescoring_weight,
             "nbest": self.nbest,
         }
         return {name: value for name, value in values.items() if value is not None}

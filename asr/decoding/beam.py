@@ -32,9 +32,11 @@ from asr.text.tokens import Tokenizer
 from asr.types import Hypothesis, ScoreParts, Seconds
 
 if TYPE_CHECKING:
+    from asr.decoding.rescoring import Rescorer
     from asr.ngram.model import NgramModel
 
 EXACT_FINALISTS = 16  # of the beam, whose probabilities are summed over all paths at the end
+RESCORED = 32  # hypotheses of different texts that a rescoring model sees
 
 
 class BeamDecoder:
@@ -46,13 +48,19 @@ class BeamDecoder:
     name = "beam"
 
     def __init__(
-        self, space: SearchSpace, frame_seconds: Seconds, weights: Weights, options: BeamOptions | None = None
+        self,
+        space: SearchSpace,
+        frame_seconds: Seconds,
+        weights: Weights,
+        options: BeamOptions | None = None,
+        rescorer: Rescorer | None = None,
     ) -> None:
         self.space = space
         self.tokenizer = space.tokenizer
         self.frame_seconds = frame_seconds
         self.weights = weights
         self.options = options or BeamOptions()
+        self.rescorer = rescorer
         self.tables = space.tables(weights)
         self._on_device: dict[torch.device, TensorSearch] = {}
 
@@ -75,6 +83,7 @@ class BeamDecoder:
         token_floor: float = 0.0,
         blank_skip: float = 1.0,
         confidence_temperature: float = 1.0,
+        rescorer: Rescorer | None = None,
     ) -> BeamDecoder:
         """Build space, weights and options in one go."""
         return cls(
@@ -82,12 +91,13 @@ class BeamDecoder:
             frame_seconds,
             Weights(lm_weight, word_bonus, unknown_penalty, hotword_boost),
             BeamOptions(beam_width, nbest, max_tokens_per_frame, token_floor, blank_skip, confidence_temperature),
+            rescorer,
         )
 
     def with_weights(self, lm_weight: float, word_bonus: float) -> BeamDecoder:
         """The same decoder with other weights; everything else is shared."""
         weights = replace(self.weights, lm_weight=lm_weight, word_bonus=word_bonus)
-        return BeamDecoder(self.space, self.frame_seconds, weights, self.options)
+        return BeamDecoder(self.space, self.frame_seconds, weights, self.options, self.rescorer)
 
     def describe(self) -> dict[str, object]:
         """Name and settings, for score.json."""
@@ -99,33 +109,38 @@ class BeamDecoder:
             "lm_order": model.order if model else 0,
             "lexicon": self.space.constrained,
             "hotwords": self.space.num_hotwords,
+            "rescoring": self.rescorer.describe() if self.rescorer else None,
         }
 
     def decode(self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]) -> list[Hypothesis]:
         """(B, T, V) log-probabilities and (B,) lengths -> one hypothesis for each utterance."""
         rows = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-            if not log_probs.is_cuda:
-                return list(pool.map(self._decode_one, rows, ids))
-            for row, utterance in zip(rows, ids, strict=True):
-                check_frames(row, self.tokenizer, utterance)
-            found = self._tensor_search(log_probs.device).search(log_probs, lengths)
-            return list(pool.map(self._finish_one, found, rows, ids))
+            if log_probs.is_cuda:
+                searches = self._search_on_device(log_probs, lengths, ids)
+            else:
+                searches = list(pool.map(self._search, rows, ids))
+            lists = list(pool.map(self.nbest, *zip(*searches))) if searches else []
+            best = self.choose(lists)
+            return list(pool.map(add_words, best, (aligner for _, aligner in searches)))
 
-    def _tensor_search(self, device: torch.device) -> TensorSearch:
-        if device not in self._on_device:
-            self._on_device[device] = TensorSearch(self.tables, self.options, device)
-        return self._on_device[device]
-
-    def _decode_one(self, log_probs: Tensor, utterance: str) -> Hypothesis:
+    def _search(self, log_probs: Tensor, utterance: str) -> tuple[list[Finalist], WordAligner]:
         stream = self.stream(utterance)
         stream.accept(log_probs)
-        return stream.finish()
+        return stream.finalists(), stream.aligner
 
-    def _finish_one(self, finalists: list[Finalist], log_probs: Tensor, utterance: str) -> Hypothesis:
-        aligner = self.aligner(utterance)
-        aligner.accept(log_probs)
-        return self.hypothesis(finalists, aligner)
+    def _search_on_device(
+        self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]
+    ) -> list[tuple[list[Finalist], WordAligner]]:
+        if log_probs.device not in self._on_device:
+            self._on_device[log_probs.device] = TensorSearch(self.tables, self.options, log_probs.device)
+        found = self._on_device[log_probs.device].search(log_probs, lengths)
+        aligners = []
+        for row, length, utterance in zip(log_probs, lengths.tolist(), ids, strict=True):
+            check_frames(row[:length], self.tokenizer, utterance)
+            aligners.append(self.aligner(utterance))
+            aligners[-1].accept(row[:length].float().cpu())
+        return list(zip(found, aligners))
 
     def stream(self, utterance: str) -> BeamStream:
         """Decode one recording piece by piece; whatever the pieces, the result is that of the whole."""
@@ -135,49 +150,57 @@ class BeamDecoder:
         """What will give the words of an utterance their times."""
         return WordAligner(self.tokenizer, self.frame_seconds, self.options.confidence_temperature, utterance)
 
-    def hypothesis(self, finalists: list[Finalist], aligner: WordAligner) -> Hypothesis:
-        """The best finalist with its words, and the N-best list of different texts."""
+    # ---- from finalists to a hypothesis -------------------------------------------------------------------------
+
+    def nbest(self, finalists: list[Finalist], aligner: WordAligner) -> list[Hypothesis]:
+        """The best hypotheses of different texts, without word times; more than asked for when they are rescored."""
+        number = self.options.nbest if self.rescorer is None else max(self.options.nbest, RESCORED)
         frames = aligner.all_frames()
         if frames is not None:
-            finalists = self._with_all_paths(finalists, frames)
-        best, *others = self._different_texts(finalists)
-        alternatives = tuple(
-            Hypothesis(text, tokens, (), parts) for text, tokens, parts in map(self._described, others)
-        )
-        text, tokens, parts = self._described(best)
-        return Hypothesis(text, tokens, aligner.finish(tokens), parts, alternatives)
-
-    def _with_all_paths(self, finalists: list[Finalist], log_probs: Tensor) -> list[Finalist]:
-        """The best finalists with exact acoustics: the search misses paths through labellings that left its beam."""
-        number = max(EXACT_FINALISTS, self.options.nbest)
-        probs = log_probs.double().exp().cpu().numpy()
-        exact = [
-            replace(f, acoustic=max(f.acoustic, search_kernel.labelling_log_prob(probs, np.array(f.tokens, np.int64))))
-            for f in finalists[:number]
-        ]
-        return rank(exact) + finalists[number:]
-
-    def _different_texts(self, finalists: list[Finalist]) -> list[Finalist]:
-        """The best labelling of each text, as many texts as asked for; spaces at the ends make no difference."""
+            finalists = _with_all_paths(finalists, frames, max(EXACT_FINALISTS, number))
         possible = [finalist for finalist in finalists if np.isfinite(finalist.other)]
         if not possible:
             possible = [self._without_last_word(finalists[0])]
-        by_text: dict[str, Finalist] = {}
+        by_text: dict[str, Hypothesis] = {}
         for finalist in possible:
-            by_text.setdefault(self.tokenizer.decode(finalist.tokens), finalist)
-            if len(by_text) == self.options.nbest:
+            text = self.tokenizer.decode(finalist.tokens)
+            if text not in by_text:
+                by_text[text] = Hypothesis(text, finalist.tokens, (), self._parts(finalist))
+            if len(by_text) == number:
                 break
         return list(by_text.values())
+
+    def choose(self, lists: list[list[Hypothesis]]) -> list[Hypothesis]:
+        """The best of each N-best list, rescored if there is a rescorer, with as many others as were asked for."""
+        if self.rescorer is not None:
+            best = self.rescorer.rescore(lists)
+        else:
+            best = [replace(hypotheses[0], alternatives=tuple(hypotheses[1:])) for hypotheses in lists]
+        return [replace(h, alternatives=h.alternatives[: self.options.nbest - 1]) for h in best]
 
     def _without_last_word(self, finalist: Finalist) -> Finalist:
         """A lexicon allows no part of a word. When all of the beam ended inside one, the words before it remain."""
         spans = self.tokenizer.split_words(finalist.tokens)
         return Finalist(finalist.tokens[: spans[-1].start], finalist.acoustic, other=0.0)
 
-    def _described(self, finalist: Finalist) -> tuple[str, tuple[int, ...], ScoreParts]:
+    def _parts(self, finalist: Finalist) -> ScoreParts:
         model, words, hot = search_kernel.score_parts(self.tables, np.array(finalist.tokens, np.int64))
-        parts = ScoreParts(finalist.acoustic, float(model), float(words), float(hot))
-        return self.tokenizer.decode(finalist.tokens), finalist.tokens, parts
+        return ScoreParts(finalist.acoustic, float(model), float(words), float(hot))
+
+
+def _with_all_paths(finalists: list[Finalist], log_probs: Tensor, number: int) -> list[Finalist]:
+    """The best finalists with exact acoustics: the search misses paths through labellings that left its beam."""
+    probs = log_probs.double().exp().cpu().numpy()
+    exact = [
+        replace(f, acoustic=max(f.acoustic, search_kernel.labelling_log_prob(probs, np.array(f.tokens, np.int64))))
+        for f in finalists[:number]
+    ]
+    return rank(exact) + finalists[number:]
+
+
+def add_words(hypothesis: Hypothesis, aligner: WordAligner) -> Hypothesis:
+    """The hypothesis with the times and confidences of its words."""
+    return replace(hypothesis, words=aligner.finish(hypothesis.tokens))
 
 
 class BeamStream:
@@ -187,7 +210,7 @@ class BeamStream:
         self._decoder = decoder
         self._utterance = utterance
         self._search = CompiledSearch(decoder.tables, decoder.options)
-        self._aligner = decoder.aligner(utterance)
+        self.aligner = decoder.aligner(utterance)
         self._num_frames = 0
 
     def accept(self, log_probs: Tensor) -> None:
@@ -205,10 +228,10 @@ class BeamStream:
                 f"no hypothesis is left for {self._utterance}: from frame {self._num_frames} on there is one in which "
                 "every token that may follow has the probability 0"
             )
-        self._aligner.accept(log_probs)
+        self.aligner.accept(log_probs)
         self._num_frames += len(log_probs)
         if self._num_frames % ALIGNED_FRAMES == 0:
-            self._aligner.settle(self._search.best_tokens(), self._search.num_stable())
+            self.aligner.settle(self._search.best_tokens(), self._search.num_stable())
 
     @property
     def text(self) -> str:
@@ -222,7 +245,12 @@ class BeamStream:
 
     def finish(self) -> Hypothesis:
         """The hypothesis for everything accepted."""
-        return self._decoder.hypothesis(self._search.finalists(), self._aligner)
+        best = self._decoder.choose([self._decoder.nbest(self.finalists(), self.aligner)])
+        return add_words(best[0], self.aligner)
+
+    def finalists(self) -> list[Finalist]:
+        """All labellings in the beam, as if the recording ended here, best first."""
+        return self._search.finalists()
 
 
 def check_frames(log_probs: Tensor, tokenizer: Tokenizer, utterance: str) -> None:

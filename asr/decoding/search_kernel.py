@@ -12,7 +12,7 @@ Labellings are nodes of a tree that grows with the search (the arena); the beam 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -28,8 +28,9 @@ NONE = -1
 
 # Without numba's reference counts: nothing here makes arrays, and counting those that are passed around took two thirds
 # of the time. What a kernel works with is made by its caller.
-kernel = njit(cache=True, nogil=True, _nrt=False)
-inlined = njit(cache=True, nogil=True, _nrt=False, inline="always")
+SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+kernel = njit(**SETTINGS)
+inlined = njit(**SETTINGS, inline="always")
 
 
 # All labellings that were ever in the beam are an array of these, the arena: node 0 is the empty labelling. A node is a

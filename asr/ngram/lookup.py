@@ -6,6 +6,8 @@ must be in range, as those of a model and its vocabulary are.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -20,7 +22,8 @@ ROOT = 0
 NOT_FOUND = -1
 
 # Without numba's reference counts of the arrays passed around, which cost more than the lookups; nothing is made here.
-kernel = njit(cache=True, nogil=True, _nrt=False)
+SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+kernel = njit(**SETTINGS)
 
 
 @kernel
