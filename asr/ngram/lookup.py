@@ -4,6 +4,8 @@ They take the arrays and not the model, since compiled code knows no classes. No
 must be in range, as those of a model and its vocabulary are.
 """
 
+# mypy: disable-error-code="untyped-decorator"
+
 from __future__ import annotations
 
 from typing import Any
