@@ -26,8 +26,8 @@ from asr.ngram.tables import END_ID, UNKNOWN_ID
 BLANK = 0
 NONE = -1
 
-# Without numba's reference counts: nothing here makes arrays, and counting those that are passed around took two thirds
-# of the time. What a kernel works with is made by its caller.
+# Without numba's reference counts: nothing here makes arrays, and counting those that are passed around took three
+# quarters of the time. What a kernel works with is made by its caller.
 SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 kernel = njit(**SETTINGS)
 inlined = njit(**SETTINGS, inline="always")
@@ -331,120 +331,140 @@ def advance(log_probs, scratch, arena, beam, num_nodes, num_alive, tables, token
     Only tokens above `token_floor` (ln p), and of these the `max_tokens` likeliest (0: all), are appended to
     labellings. A frame whose ln p(blank) exceeds `blank_skip` is read as a blank and nothing else.
     """
-    beam_width = len(beam.nodes)
-    vocab_size = log_probs.shape[1]
-    row, scores, sources, appended = scratch.row, scratch.scores, scratch.sources, scratch.appended
-    gains, heap, picked, allowed = scratch.gains, scratch.heap, scratch.picked, scratch.allowed
-    reached, totals, end_bounds = scratch.reached, scratch.totals, scratch.end_bounds
-    stay_blank, stay_token = scratch.stay_blank, scratch.stay_token
-    old_nodes, old_blank = scratch.old_nodes, scratch.old_blank
+    row = scratch.row
     for t in range(len(log_probs)):
-        for token in range(vocab_size):
+        for token in range(len(row)):
             row[token] = log_probs[t, token]
         for i in range(num_alive):
-            totals[i] = _log_add(beam.blank[i], beam.token[i])
+            scratch.totals[i] = _log_add(beam.blank[i], beam.token[i])
         if row[BLANK] > blank_skip:
             for i in range(num_alive):
-                beam.blank[i], beam.token[i] = totals[i] + row[BLANK], -np.inf
+                beam.blank[i], beam.token[i] = scratch.totals[i] + row[BLANK], -np.inf
             continue
         if max_tokens > 0 or token_floor > -np.inf:
-            for token in range(vocab_size):
-                allowed[token] = False
-            for k in range(_pick_tokens(row, token_floor, max_tokens, picked)):
-                allowed[picked[k]] = True
-
-        for i in range(num_alive):
-            for word in range(reached.shape[1]):
-                reached[i, word] = 0
-        # Labellings that stay as they are: a blank, the last token once more, or their own parent with that token.
-        count = 0
-        worst_stay, best_end = np.inf, -np.inf
-        for i in range(num_alive):
-            node = beam.nodes[i]
-            token = arena[node].token
-            stay_blank[i] = totals[i] + row[BLANK]
-            value = -np.inf
-            if node != 0:
-                value = beam.token[i] + row[token]
-                parent = arena[node].parent
-                if parent != NONE and arena[parent].slot != NONE and allowed[token]:
-                    place = arena[parent].slot
-                    reached[place, token >> 6] |= np.uint64(1) << np.uint64(token & 63)
-                    before = beam.blank[place] if arena[parent].token == token else totals[place]
-                    value = _log_add(value, before + row[token])
-            stay_token[i] = value
-            score = _log_add(stay_blank[i], value) + arena[node].score
-            worst_stay = min(worst_stay, score)
-            end_bounds[i] = _end_bound(arena, node, tables)
-            best_end = max(best_end, totals[i] + arena[node].score + max(0.0, end_bounds[i]))
-            if score > -np.inf:
-                scores[count], sources[count], appended[count] = score, i, BLANK
-                gains[count] = 0.0
-                heap[count] = count
-                _sift_up(heap, scores, count)
-                count += 1
-        size = count
-
-        # Labellings with one more token, as far as they can still get into the beam.
-        floor = token_floor
-        if size == beam_width:
-            floor = max(floor, worst_stay - best_end - tables.max_gain)
-        num_picked = _pick_tokens(row, floor, max_tokens, picked)
-        for i in range(num_alive):
-            node = beam.nodes[i]
-            last = arena[node].token
-            base = totals[i] + arena[node].score
-            end_bound = end_bounds[i]
-            for k in range(num_picked):
-                token = picked[k]
-                threshold = scores[heap[0]] if size == beam_width else -np.inf
-                reach = row[token] + tables.max_gain
-                if base + reach + max(0.0, end_bound) < threshold:
-                    break  # nor do the less likely tokens reach it
-                if tables.begins_word[token]:
-                    reach += end_bound
-                acoustic = beam.blank[i] if token == last else totals[i]
-                if acoustic + arena[node].score + reach < threshold:
-                    continue
-                if acoustic == -np.inf or reached[i, token >> 6] >> np.uint64(token & 63) & np.uint64(1):
-                    continue
-                gain = _gain(arena, node, token, tables)
-                score = acoustic + row[token] + arena[node].score + gain
-                if score == -np.inf or (size == beam_width and score <= scores[heap[0]]):
-                    continue
-                scores[count], sources[count], appended[count], gains[count] = score, i, token, gain
-                if size < beam_width:
-                    heap[size] = count
-                    _sift_up(heap, scores, size)
-                    size += 1
-                else:
-                    heap[0] = count
-                    _sift_down(heap, size, scores, 0)
-                count += 1
-
-        # The new beam, best first.
-        for i in range(num_alive):
-            old_nodes[i], old_blank[i] = beam.nodes[i], beam.blank[i]
-            arena[beam.nodes[i]].slot = NONE
+            _allow(scratch, token_floor, max_tokens)
+        size, floor = _stay(scratch, arena, beam, num_alive, tables)
+        num_picked = _pick_tokens(row, max(floor, token_floor), max_tokens, scratch.picked)
+        size = _extend(scratch, arena, beam, num_alive, size, num_picked, tables)
+        num_nodes = _next_beam(scratch, arena, beam, num_nodes, num_alive, size, tables)
         num_alive = size
-        while size > 0:
-            candidate = heap[0]
-            size -= 1
-            heap[0] = heap[size]
-            _sift_down(heap, size, scores, 0)
-            source, token = sources[candidate], appended[candidate]
-            node = old_nodes[source]
-            if token == BLANK:
-                beam.blank[size], beam.token[size] = stay_blank[source], stay_token[source]
-            else:
-                acoustic = old_blank[source] if token == arena[node].token else totals[source]
-                beam.blank[size], beam.token[size] = -np.inf, acoustic + row[token]
-                node, num_nodes = _child(arena, num_nodes, node, token, arena[node].score + gains[candidate], tables)
-            beam.nodes[size] = node
-            arena[node].slot = size
         if num_alive == 0:
-            return num_nodes, 0
+            break
     return num_nodes, num_alive
+
+
+@kernel
+def _allow(scratch, token_floor, max_tokens):
+    """Mark the tokens that pruning leaves in this frame."""
+    for token in range(len(scratch.row)):
+        scratch.allowed[token] = False
+    for k in range(_pick_tokens(scratch.row, token_floor, max_tokens, scratch.picked)):
+        scratch.allowed[scratch.picked[k]] = True
+
+
+@kernel
+def _stay(scratch, arena, beam, num_alive, tables):
+    """Candidates that stay as they are: a blank, the last token once more, or their own parent with that token.
+
+    Returns how many there are, and the ln p that a token needs in this frame to bring any other into a full beam.
+    """
+    row, totals, reached = scratch.row, scratch.totals, scratch.reached
+    for i in range(num_alive):
+        for word in range(reached.shape[1]):
+            reached[i, word] = 0
+    size = 0
+    worst_stay, best_end = np.inf, -np.inf
+    for i in range(num_alive):
+        node = beam.nodes[i]
+        token = arena[node].token
+        in_token = -np.inf
+        if node != 0:
+            in_token = beam.token[i] + row[token]
+            parent = arena[node].parent
+            if parent != NONE and arena[parent].slot != NONE and scratch.allowed[token]:
+                place = arena[parent].slot
+                reached[place, token >> 6] |= np.uint64(1) << np.uint64(token & 63)
+                before = beam.blank[place] if arena[parent].token == token else totals[place]
+                in_token = _log_add(in_token, before + row[token])
+        scratch.stay_blank[i], scratch.stay_token[i] = totals[i] + row[BLANK], in_token
+        score = _log_add(scratch.stay_blank[i], in_token) + arena[node].score
+        worst_stay = min(worst_stay, score)
+        scratch.end_bounds[i] = _end_bound(arena, node, tables)
+        best_end = max(best_end, totals[i] + arena[node].score + max(0.0, scratch.end_bounds[i]))
+        if score > -np.inf:
+            size = _offer(scratch, size, size, len(beam.nodes), score, i, BLANK, 0.0)
+    floor = worst_stay - best_end - tables.max_gain if size == len(beam.nodes) else -np.inf
+    return size, floor
+
+
+@kernel
+def _extend(scratch, arena, beam, num_alive, size, num_picked, tables):
+    """Candidates with one more token, as far as they can still get into the beam; returns how many are in the heap."""
+    row, scores, heap, reached = scratch.row, scratch.scores, scratch.heap, scratch.reached
+    beam_width = len(beam.nodes)
+    count = size
+    for i in range(num_alive):
+        node = beam.nodes[i]
+        score_before, end_bound = arena[node].score, scratch.end_bounds[i]
+        for k in range(num_picked):
+            token = scratch.picked[k]
+            threshold = scores[heap[0]] if size == beam_width else -np.inf
+            reach = score_before + row[token] + tables.max_gain
+            if scratch.totals[i] + reach + max(0.0, end_bound) < threshold:
+                break  # nor do the less likely tokens reach it
+            if tables.begins_word[token]:
+                reach += end_bound
+            acoustic = beam.blank[i] if token == arena[node].token else scratch.totals[i]  # the same needs a blank
+            if acoustic + reach < threshold or acoustic == -np.inf:
+                continue
+            if reached[i, token >> 6] >> np.uint64(token & 63) & np.uint64(1):
+                continue  # in the beam already: `_stay` has added this path there
+            gain = _gain(arena, node, token, tables)
+            score = acoustic + row[token] + score_before + gain
+            if score > threshold:
+                size = _offer(scratch, count, size, beam_width, score, i, token, gain)
+                count += 1
+    return size
+
+
+@kernel
+def _offer(scratch, candidate, size, beam_width, score, source, token, gain):
+    """Note a candidate and put it into the heap, in place of the worst when that is full; returns the heap's size."""
+    scratch.scores[candidate], scratch.gains[candidate] = score, gain
+    scratch.sources[candidate], scratch.appended[candidate] = source, token
+    if size < beam_width:
+        scratch.heap[size] = candidate
+        _sift_up(scratch.heap, scratch.scores, size)
+        return size + 1
+    scratch.heap[0] = candidate
+    _sift_down(scratch.heap, size, scratch.scores, 0)
+    return size
+
+
+@kernel
+def _next_beam(scratch, arena, beam, num_nodes, num_alive, size, tables):
+    """Make the candidates in the heap the new beam, best first; returns the new number of nodes in the arena."""
+    heap, row = scratch.heap, scratch.row
+    for i in range(num_alive):
+        scratch.old_nodes[i], scratch.old_blank[i] = beam.nodes[i], beam.blank[i]
+        arena[beam.nodes[i]].slot = NONE
+    while size > 0:
+        candidate = heap[0]
+        size -= 1
+        heap[0] = heap[size]
+        _sift_down(heap, size, scratch.scores, 0)
+        source, token = scratch.sources[candidate], scratch.appended[candidate]
+        node = scratch.old_nodes[source]
+        if token == BLANK:
+            beam.blank[size], beam.token[size] = scratch.stay_blank[source], scratch.stay_token[source]
+        else:
+            acoustic = scratch.old_blank[source] if token == arena[node].token else scratch.totals[source]
+            beam.blank[size], beam.token[size] = -np.inf, acoustic + row[token]
+            score = arena[node].score + scratch.gains[candidate]
+            node, num_nodes = _child(arena, num_nodes, node, token, score, tables)
+        beam.nodes[size] = node
+        arena[node].slot = size
+    return num_nodes
 
 
 @njit(cache=True, nogil=True)
