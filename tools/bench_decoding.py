@@ -5,8 +5,8 @@ Real log-probabilities come from `asr evaluate --save-log-probs` (`--emissions F
 has one. Each takes its turn several times; the ratio is that of the medians.
 
 A search error is an utterance for which flashlight found a better score than ours, each by its own account: the paths
-that its search summed up. `labelling_better` and `labelling_worse` count the utterances for which our labelling is better
-or worse than theirs by the definition, all paths of each: neither beam holds them all.
+that its search summed up. `labelling_better` and `labelling_worse` count the utterances for which our labelling is
+better or worse than theirs by the definition, all paths of each: neither beam holds them all.
 """
 
 import gzip
