@@ -145,7 +145,7 @@ class DecodingConfig:
     """
 
     name: str = "greedy"  # greedy | beam
-    beam_width: int = 32
+    beam_width: int = 100
     nbest: int = 1  # hypotheses kept, the best among them
     language_model: str = ""  # n-grams: ARPA, or what `asr lm compile` makes of it
     lm_weight: float = 0.0  # above zero with a language model, and only then

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from asr.data.audio_cache import AudioStore
 from asr.data.dataset import SpeechDataset, load_batches
@@ -15,14 +14,14 @@ from asr.data.sampler import Draw, plan_in_order
 from asr.emissions import EmissionBatch
 from asr.errors import ManifestError
 from asr.files import write_json, write_json_lines
+from asr.progress import track
 from asr.recognizer import Recognizer
 from asr.scoring.display import hypothesis_rows, score_json
 from asr.scoring.errors import Score, score
 from asr.text.normalize import normalize
-from asr.types import Hypothesis, Seconds, Utterance
+from asr.types import Batch, Hypothesis, Seconds, Utterance
 
 BATCH_SECONDS = 300.0  # of padded audio: the model's memory, a few hundred MB at most
-
 
 OnEmissions = Callable[[EmissionBatch], None]
 
@@ -118,11 +117,26 @@ def all_emissions(
 def _emissions(
     recognizer: Recognizer, utterances: Sequence[Utterance], num_workers: int, show_progress: bool
 ) -> Iterator[EmissionBatch]:
+    for batch in speech_batches(recognizer, utterances, num_workers, "transcribing", show_progress):
+        emissions = recognizer.emissions(batch.waveforms, batch.waveform_lengths)
+        yield EmissionBatch(batch.ids, emissions.log_probs, emissions.lengths)
+
+
+def speech_batches(
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    num_workers: int,
+    title: str,
+    show_progress: bool,
+    unreadable: dict[str, str] | None = None,
+) -> Iterator[Batch]:
+    """The utterances' audio, where the model is, batched by length: longest first; with a bar.
+
+    unreadable: see `load_batches`.
+    """
     dataset = SpeechDataset(AudioStore(utterances, recognizer.sample_rate), [()] * len(utterances))
     durations = np.array([utterance.duration for utterance in utterances])
     plan = [[Draw(index, epoch=0) for index in batch] for batch in plan_in_order(durations, BATCH_SECONDS)]
-    batches = load_batches(dataset, plan, num_workers)
-    for batch in track(batches, "transcribing", total=len(plan), transient=True, disable=not show_progress):
-        batch = batch.to(recognizer.device)
-        emissions = recognizer.emissions(batch.waveforms, batch.waveform_lengths)
-        yield EmissionBatch(batch.ids, emissions.log_probs, emissions.lengths)
+    batches = load_batches(dataset, plan, num_workers, unreadable)
+    for batch in track(batches, title, total=len(plan), shown=show_progress):
+        yield batch.to(recognizer.device)

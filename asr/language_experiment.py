@@ -1,6 +1,7 @@
 """A language model's training run put together: texts read, units learnt, trained, exported as a model directory."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 
 from asr.builders import build_optimizer, build_schedule, build_tokenizer, check_case
 from asr.config import TextConfig
@@ -23,6 +23,7 @@ from asr.language_builders import build_language_model, language_model_card, lan
 from asr.language_config import LanguageConfig
 from asr.model_directory import read_model, write_model
 from asr.ngram.text import read_lines
+from asr.progress import track
 from asr.text.language_units import LanguageUnits, TokenUnits, WordUnits, units_from_json
 from asr.text.normalize import normalize
 from asr.text.tokenizer import load_tokenizer, tokenizer_from_json
@@ -103,9 +104,9 @@ def build_language_run(config: LanguageConfig, run_dir: Path, monitor: Monitor) 
 
 def read_sentences(config: LanguageConfig, console: Console) -> Sentences:
     """Read and normalise the texts; without a validation text, hold out a part that the seed chooses."""
-    texts = _read(config.texts, config, console)
+    texts = _read(config.texts, config)
     if config.dev:
-        return Sentences(texts, _read(config.dev, config, console))
+        return Sentences(texts, _read(config.dev, config))
     num_held_out = min(MOST_HELD_OUT, max(1, round(HELD_OUT_SHARE * len(texts))))
     if len(texts) <= num_held_out:
         raise TextError(f"expected at least 2 sentences in {', '.join(config.texts)}, got {len(texts)}")
@@ -122,9 +123,9 @@ def read_sentences(config: LanguageConfig, console: Console) -> Sentences:
     )
 
 
-def _read(paths: Sequence[str], config: LanguageConfig, console: Console) -> list[str]:
+def _read(paths: Sequence[str], config: LanguageConfig) -> list[str]:
     case = check_case(config.case)
-    lines = track(read_lines(paths), "reading text", console=console, transient=True, disable=not console.is_terminal)
+    lines = track(read_lines(paths), "reading text", shown=sys.stderr.isatty())
     texts = [text for line in lines if (text := normalize(line, case))]
     if not texts:
         raise TextError(f"expected text in {', '.join(paths)}, one sentence a line, found none")
@@ -170,7 +171,7 @@ def read_tokenizer(path: Path, case: str) -> Tokenizer:
 
 def encode(texts: Sequence[str], units: LanguageUnits, console: Console) -> TextCorpus:
     """Encode sentences, and say what had to be left out."""
-    lines = track(texts, "encoding text", console=console, transient=True, disable=not console.is_terminal)
+    lines = track(texts, "encoding text", shown=sys.stderr.isatty())
     encoded = encode_corpus(lines, units)
     if encoded.num_dropped:
         console.print(f"[yellow]{escape(encoded.describe_drops())}[/]", highlight=False)

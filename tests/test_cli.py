@@ -51,9 +51,13 @@ def work(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", ["", "run", "prepare", "train", "evaluate", "transcribe", "check"])
+COMMANDS = ["", "run", "prepare", "train", "evaluate", "transcribe", "tune", "calibrate", "align", "check"]
+LM_COMMANDS = ["lm train", "lm compile", "lm query", "lm perplexity"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *LM_COMMANDS])
 def test_every_help_has_examples(command):
-    result = CliRunner().invoke(app, [*filter(None, [command]), "--help"])
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert "asr " in result.output
     assert command == "" or "Examples" in result.output or "asr check" in result.output

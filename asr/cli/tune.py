@@ -81,7 +81,7 @@ def tune(
         -2.0,
         3.0,
     ),
-    beam_width: Annotated[int, typer.Option(min=1, help="Hypotheses that the search keeps.")] = 32,
+    beam_width: Annotated[int, typer.Option(min=1, help="Hypotheses that the search keeps.")] = 100,
     metric: Annotated[Literal["wer", "cer"], typer.Option(help="What is to be low.")] = "wer",
     seed: Annotated[int, typer.Option(min=0, help="The same seed tries the same weights.")] = 1,
     allow_test: Annotated[bool, typer.Option("--allow-test", help="Tune on a test set; the card says so.")] = False,

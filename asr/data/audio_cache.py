@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from asr.audio import read_audio
+from asr.progress import track
 from asr.types import Utterance
 
 BYTES_PER_SAMPLE = 2
@@ -40,9 +40,7 @@ class AudioStore:
             return self._samples is not None
         with ThreadPoolExecutor(num_threads) as pool:
             decoded = pool.map(self._decode_int16, range(len(self)))
-            waveforms = list(
-                track(decoded, "decoding audio", total=len(self), transient=True, disable=not show_progress)
-            )
+            waveforms = list(track(decoded, "decoding audio", total=len(self), shown=show_progress))
         self._ends = np.cumsum([len(waveform) for waveform in waveforms], dtype=np.int64)
         self._samples = np.concatenate([np.zeros(0, np.int16), *waveforms])
         return True

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from asr.audio import probe, read_audio
 from asr.errors import AudioError
+from asr.progress import track
 from asr.types import Seconds, Utterance
 
 
@@ -47,9 +47,7 @@ def measure(
                 pool.map(_measure, utterances, whole),
                 "listening to the audio",
                 total=len(utterances),
-                console=Console(stderr=True),
-                transient=True,
-                disable=not show_progress,
+                shown=show_progress,
             )
         )
     finally:

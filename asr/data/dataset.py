@@ -1,7 +1,7 @@
 """Utterances as padded batches: load, augment, tokenize, collate."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from asr.augment import NOISE_STREAM, AdditiveNoise, change_speed, utterance_rng
 from asr.data.audio_cache import AudioStore
 from asr.data.sampler import Draw
+from asr.errors import AudioError
 from asr.types import Batch
 
 
@@ -73,20 +74,34 @@ def collate(examples: Sequence[Example]) -> Batch:
     )
 
 
-def load_batches(dataset: SpeechDataset, batches: Sequence[Sequence[Draw]], num_workers: int) -> Iterator[Batch]:
+def load_batches(
+    dataset: SpeechDataset,
+    batches: Sequence[Sequence[Draw]],
+    num_workers: int,
+    unreadable: dict[str, str] | None = None,
+) -> Iterator[Batch]:
     """The batches in the given order, loaded ahead by threads when `num_workers` is above zero.
 
     Threads do, because decoding, resampling and arithmetic let go of the interpreter's lock; they share the audio
     cache, and what goes wrong in them arrives as the error it is.
+
+    unreadable: takes the ids of utterances whose audio cannot be read, each with the reason, and the batches come
+        without them. Without it such audio is an error.
     """
-    if num_workers == 0:
-        yield from (load_batch(dataset, draws) for draws in batches)
-        return
+    loaded = (load_examples(dataset, draws, unreadable) for draws in batches)
+    if num_workers > 0:
+        loaded = _loaded_ahead(dataset, batches, num_workers, unreadable)
+    yield from (collate(examples) for examples in loaded if examples)
+
+
+def _loaded_ahead(
+    dataset: SpeechDataset, batches: Sequence[Sequence[Draw]], num_workers: int, unreadable: dict[str, str] | None
+) -> Generator[list[Example], None, None]:
     with ThreadPoolExecutor(num_workers, thread_name_prefix="batch") as pool:
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[list[Example]]] = deque()
         try:
             for draws in batches:
-                ahead.append(pool.submit(load_batch, dataset, draws))
+                ahead.append(pool.submit(load_examples, dataset, draws, unreadable))
                 if len(ahead) > num_workers + 1:
                     yield ahead.popleft().result()
             while ahead:
@@ -96,6 +111,16 @@ def load_batches(dataset: SpeechDataset, batches: Sequence[Sequence[Draw]], num_
                 waiting.cancel()
 
 
-def load_batch(dataset: SpeechDataset, draws: Sequence[Draw]) -> Batch:
-    """Load, augment and pad the utterances of one batch."""
-    return collate([dataset[draw] for draw in draws])
+def load_examples(
+    dataset: SpeechDataset, draws: Sequence[Draw], unreadable: dict[str, str] | None = None
+) -> list[Example]:
+    """Load and augment the utterances of one batch, but those that go into `unreadable`."""
+    examples = []
+    for draw in draws:
+        try:
+            examples.append(dataset[draw])
+        except AudioError as error:
+            if unreadable is None:
+                raise
+            unreadable[dataset.store.utterances[draw.index].id] = str(error)
+    return examples

@@ -70,7 +70,7 @@ class BeamDecoder:
         tokenizer: Tokenizer,
         frame_seconds: Seconds,
         *,
-        beam_width: int = 32,
+        beam_width: int = 100,
         nbest: int = 1,
         language_model: NgramModel | None = None,
         lm_weight: float = 0.0,

@@ -15,7 +15,7 @@ from asr.errors import ConfigError
 class BeamOptions:
     """The search's own settings. What prunes is off by default: then nothing but the beam's width limits the search."""
 
-    beam_width: int = 32
+    beam_width: int = 100
     nbest: int = 1
     max_tokens_per_frame: int = 0  # only so many of a frame's likeliest tokens are appended; 0: all
     token_floor: float = 0.0  # tokens of a lower ln p in a frame are not appended to labellings; 0: all are
