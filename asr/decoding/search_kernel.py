@@ -587,39 +587,41 @@ def score_parts(tables, tokens):
 @njit(cache=True, nogil=True)
 def labelling_log_prob(probs, tokens):
     """ln p of a labelling, all its paths. probs: (T, V) float64, no logarithms."""
-    return _forward_pass(probs, tokens, np.empty(2 * len(tokens) + 1))
+    return _forward_pass(probs, tokens, np.zeros(len(tokens) + 1), np.zeros(len(tokens)))
 
 
 @kernel
-def _forward_pass(probs, tokens, forward):
-    """The forward pass of Graves et al. 2006, rescaled in every frame; forward: (2 · tokens + 1,) to work in.
+def _forward_pass(probs, tokens, blank, token):
+    """The forward pass of Graves et al. 2006, rescaled in every frame.
 
-    Only states from which the end can still be reached are carried on, so that
-    nothing that is lost by rounding would have mattered.
+    blank: (U + 1,) zeros, of the paths that end in a blank before or after a token; token: (U,) zeros, in a token. Only
+    states from which the end can still be reached are carried on, so that nothing that is lost by rounding would have
+    mattered.
     """
-    num_frames, num_states = len(probs), 2 * len(tokens) + 1
-    forward[:] = 0.0
-    forward[0] = 1.0  # before the first frame; from there the first blank or the first token
-    total = 0.0
-    for t in range(num_frames):
-        first = max(0, num_states - 2 * (num_frames - t))
-        last = min(num_states - 1, 2 * t + 1)
-        scale = 0.0
-        for state in range(last, first - 1, -1):
-            value = forward[state]
-            if state > 0:
-                value += forward[state - 1]
-            label = BLANK
-            if state % 2 == 1:
-                label = tokens[state // 2]
-                if state > 2 and tokens[state // 2 - 1] != label:
-                    value += forward[state - 2]
-            forward[state] = value * probs[t, label]
-            scale += forward[state]
-        if scale == 0.0:
-            return -np.inf
-        for state in range(first, last + 1):
-            forward[state] /= scale
+    num_frames, num_tokens = len(probs), len(tokens)
+    if num_frames == 0:
+        return 0.0 if num_tokens == 0 else -np.inf
+    blank[0] = probs[0, BLANK]
+    if num_tokens > 0:
+        token[0] = probs[0, tokens[0]]
+    total, scale = 0.0, 1.0
+    for t in range(1, num_frames):
+        p_blank = probs[t, BLANK] / scale
         total += math.log(scale)
-    end = forward[num_states - 1] + (forward[num_states - 2] if num_states > 1 else 0.0)
+        first = max(0, num_tokens - (num_frames - t))
+        new_scale = 0.0
+        for u in range(min(num_tokens - 1, t), first - 1, -1):
+            p = token[u] + blank[u]
+            if u > 0 and tokens[u - 1] != tokens[u]:
+                p += token[u - 1]
+            blank[u + 1] = (blank[u + 1] + token[u]) * p_blank
+            token[u] = p * (probs[t, tokens[u]] / scale)
+            new_scale += blank[u + 1] + token[u]
+        blank[0] *= p_blank
+        if first == 0:
+            new_scale += blank[0]
+        if new_scale == 0.0:
+            return -np.inf
+        scale = new_scale
+    end = blank[num_tokens] + (token[num_tokens - 1] if num_tokens > 0 else 0.0)
     return total + math.log(end) if end > 0.0 else -np.inf

@@ -7,6 +7,7 @@ import pytest
 import torch
 from brute_force import Pieces, labelling_log_probs, random_log_probs, random_ngrams, sentence_log_prob
 
+from asr.ctc import ctc_loss
 from asr.decoding.compiled_search import CompiledSearch
 from asr.decoding.search_kernel import labelling_log_prob
 from asr.decoding.search_options import BeamOptions, Finalist
@@ -149,6 +150,18 @@ def test_the_forward_pass_sums_all_paths():
         for tokens, log_prob in expected.items():
             assert labelling_log_prob(probs, np.array(tokens, np.int64)) == pytest.approx(log_prob, abs=1e-6)
         assert labelling_log_prob(probs, np.array([1, 1, 2, 2, 1], np.int64)) == -np.inf  # needs seven frames
+
+
+def test_the_forward_pass_equals_pytorch_on_long_utterances():
+    rng = np.random.default_rng(9)
+    log_probs = np.concatenate([random_log_probs(rng, 100, 6) for _ in range(9)])
+    for num_tokens in (0, 1, 60, 400, 700):
+        tokens = rng.integers(1, 6, num_tokens)
+        targets = torch.from_numpy(tokens)[None]
+        lengths = torch.tensor([len(log_probs)]), torch.tensor([num_tokens])
+        expected = -float(ctc_loss(torch.from_numpy(log_probs)[None], lengths[0], targets, lengths[1]))
+        found = labelling_log_prob(np.exp(log_probs.astype(np.float64)), tokens)
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("beam_width", [1, 2, 5])
