@@ -36,8 +36,10 @@ class WordAligner:
         self._held.append(log_probs)
 
     def all_frames(self) -> Tensor | None:
-        """(T, V) everything accepted, while nothing of it is forgotten; None after that."""
-        return torch.cat(self._held) if self._held and self._first_frame == 0 and not self._words else None
+        """(T, V) everything accepted, when that is less than what is aligned at a time; None of longer recordings."""
+        if self._first_frame or sum(map(len, self._held)) >= ALIGNED_FRAMES:
+            return None
+        return torch.cat(self._held) if self._held else None
 
     def settle(self, tokens: Sequence[int], num_stable: int) -> None:
         """Fix the words that are whole among the first `num_stable` of a hypothesis's tokens, and forget their frames.
