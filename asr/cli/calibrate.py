@@ -65,6 +65,11 @@ def calibrate(
     update_config(model, {"decoding.confidence_temperature": calibration.after.temperature})
     console = Console()
     console.print(summary(calibration))
+    if calibration.after.nce <= 0:
+        console.print(
+            "[yellow]These confidences say less than the share of right words alone[/]: they come from the acoustics, "
+            "and this decoder's words also from a language model. Words of `--decoder greedy` calibrate better."
+        )
     console.print(f"written: {directory}/calibration.json, reliability.png", highlight=False)
     console.print(f"stored: temperature {calibration.after.temperature:.3f} in {model}/config.json", highlight=False)
 
