@@ -6,10 +6,11 @@ from pathlib import Path
 
 from asr.config import DecodingConfig
 from asr.decoding.greedy import GreedyDecoder
-from asr.errors import ConfigError, ModelError, TextError
+from asr.errors import ConfigError, ModelError
 from asr.model_directory import CHECKSUMS, is_plain_name
 from asr.recognizer import Decoder
 from asr.text.tokens import Tokenizer
+from asr.text.word_list import read_word_list
 from asr.types import Seconds
 
 # Options of a config that name files -> what these are called in a model directory, besides their suffixes.
@@ -66,25 +67,6 @@ def check_decoding(config: DecodingConfig) -> None:
                 f"decoding.{weight}: expected a number above zero with decoding.{file}, and only then, "
                 f"got {getattr(config, weight):g} with {getattr(config, file) or 'none'}"
             )
-
-
-def read_word_list(path: str | Path) -> list[str]:
-    """The first column of a text file, without empty lines; what follows the first white space is ignored.
-
-    Raises:
-        TextError: the file cannot be read, is not UTF-8 or holds no word.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise TextError(f"{path}: cannot read the list of words: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise TextError(f"{path}:{line}: expected a list of words in UTF-8: {error}") from error
-    words = [line.split()[0] for line in text.splitlines() if line.strip()]
-    if not words:
-        raise TextError(f"{path}: expected a word on each line, found none")
-    return words
 
 
 # ---- in model directories -------------------------------------------------------------------------------------------

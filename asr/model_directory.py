@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from asr.errors import ModelError
+from asr.errors import ModelError, OutputError
 from asr.files import sha256, sync_directory, write_json, write_text
 
 CONFIG, WEIGHTS, TOKENIZER, CARD, CHECKSUMS = (
@@ -154,25 +154,43 @@ def is_plain_name(name: str) -> bool:
 
 @contextmanager
 def _replacing_directory(directory: Path) -> Iterator[Path]:
-    """Give a new directory beside `directory`; it gets checksums and takes its place when the block ends well."""
-    directory = directory.absolute()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    """Give a new directory beside `directory`; it gets checksums and takes its place when the block ends well.
+
+    A link to a directory stays: what it leads to is replaced.
+    """
+    directory = directory.resolve()
     try:
-        yield temporary
-        write_checksums(temporary)
-        temporary.chmod(0o755)
-        _swap(temporary, directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+        try:
+            yield temporary
+            write_checksums(temporary)
+            temporary.chmod(0o755)
+            _swap(temporary, directory)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"the model {directory} cannot be written: {error.strerror or error}; what was there before is untouched. "
+            "Choose a place that is writable and has room"
+        ) from error
 
 
 def _swap(new: Path, directory: Path) -> None:
     """Put `new` where `directory` is. A directory cannot be replaced in one step: the old one steps aside first."""
     if directory.exists():
         old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".old-{directory.name}."))
-        directory.rename(old / directory.name)
-        new.rename(directory)
+        try:
+            directory.rename(old / directory.name)
+        except OSError:  # a mount point, for example
+            old.rmdir()
+            raise
+        try:
+            new.rename(directory)
+        except OSError:
+            (old / directory.name).rename(directory)
+            old.rmdir()
+            raise
         shutil.rmtree(old)
     else:
         new.rename(directory)

@@ -13,6 +13,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ WRITERS: Mapping[str, Writer] = {"txt": _txt, "json": _json}
 def whisper_object(transcript: Transcript) -> dict[str, Any]:
     """The object whisper writes as JSON, less what a CTC model does not have, plus `duration` and `warnings`.
 
-    Where an N-best list was asked for, `alternatives` has the other texts with their scores, best first.
+    Where an N-best list was asked for, `alternatives` has the other texts with their scores, best first; a score is
+    the sum of its parts, natural logarithms.
 
     Times are seconds with two decimals. Each `word` keeps whisper's leading space; `text` has none, neither of the
     whole nor of a segment. Without word times there is one segment over the whole recording, without `words`.
@@ -82,7 +84,10 @@ def whisper_object(transcript: Transcript) -> dict[str, Any]:
         "warnings": list(transcript.warnings),
     }
     if transcript.alternatives:
-        written["alternatives"] = [{"text": other.text, "score": other.score} for other in transcript.alternatives]
+        written["alternatives"] = [
+            {"text": other.text, "score": other.score, "parts": asdict(other.parts)}
+            for other in transcript.alternatives
+        ]
     return written
 
 

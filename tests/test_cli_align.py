@@ -9,9 +9,10 @@ import typer
 from helpers import SAMPLE_RATE, sung_corpus
 from typer.testing import CliRunner
 
+from asr.alignment import parse_formats
 from asr.audio import read_audio, write_audio
 from asr.builders import build_recognizer, load_model, read_decoding
-from asr.cli.align import align, parse_formats
+from asr.cli.align import align
 from asr.cli.calibrate import calibrate
 from asr.config import DecodingConfig, FeaturesConfig, ModelConfig, to_json
 from asr.data.manifest import read_manifest, write_manifest

@@ -17,7 +17,7 @@ from asr.cli.transcribe import transcribe
 from asr.cli.tune import tune
 from asr.config import Config, DecodingConfig, FeaturesConfig, ModelConfig
 from asr.emissions import emission_table, load_emissions, save_emissions
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, ConfigError, TextError
 from asr.model_directory import write_model
 from asr.text.tokenizer import CharTokenizer
 from asr.types import Utterance
@@ -109,7 +109,7 @@ def test_contradictions_are_explained(given, own, message):
 def test_hotwords_from_a_file(tmp_path):
     (tmp_path / "words.txt").write_text("\ufeffnew   york\n\nanna, too\nnew york\n", encoding="utf-8")
     assert read_hotwords(f"@{tmp_path / 'words.txt'}") == ["new york", "anna, too"]
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(TextError, match="cannot read"):
         read_hotwords(f"@{tmp_path / 'nothing.txt'}")
 
 

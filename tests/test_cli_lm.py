@@ -130,6 +130,22 @@ def test_train_refuses(folder, tmp_path, monkeypatch, arguments, error, message)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_text_that_no_token_spells_says_so(folder, tmp_path):
+    CharTokenizer.train(TEXT.splitlines()).save(tmp_path / "tokenizer.json")
+    (tmp_path / "upper.txt").write_text(TEXT.upper() + "\n\n")
+    arguments = ["--tokenizer", tmp_path / "tokenizer.json", "-o", tmp_path / "lm.lm"]
+    with pytest.raises(TextError, match=r"can spell; none of 4 lines is: .*'T'.*another case"):
+        asr_lm("train", tmp_path / "upper.txt", *arguments)
+
+
+def test_query_and_perplexity_see_the_same_words(folder, tmp_path):
+    """A no-break space is a character of a word, as for KenLM; only ASCII white space separates words."""
+    (tmp_path / "dev.txt").write_text("the\u00a0bird sang\n")
+    output = asr_lm("query", folder / "lm.arpa", "--sentences", tmp_path / "dev.txt")
+    assert [line.split("\t")[0] for line in output.splitlines()[:3]] == ["the\u00a0bird", "sang", "</s>"]
+    assert asr_lm("perplexity", folder / "lm.arpa", tmp_path / "dev.txt").splitlines()[1].split()[2] == "2"
+
+
 def test_compile_refuses_what_is_compiled_or_broken(folder, tmp_path):
     asr_lm("compile", folder / "lm.arpa", "-o", tmp_path / "lm.lm")
     with pytest.raises(ConfigError, match=r"lm\.lm is compiled already"):

@@ -1,5 +1,7 @@
 """The sampler, the audio cache and batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,17 @@ def test_an_error_in_a_worker_arrives_as_it_is(utterances, tmp_path):
     dataset = SpeechDataset(AudioStore(utterances, SAMPLE_RATE), [[]] * 4)
     with pytest.raises(AudioError, match=r"train-1\.wav"):
         list(load_batches(dataset, [[Draw(0, 0)], [Draw(1, 0)]], num_workers=2))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_unreadable_audio_is_left_out_where_that_is_wanted(utterances, tmp_path, num_workers):
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    broken = replace(utterances[0], id="broken", audio_filepath=str(tmp_path / "broken.wav"))
+    dataset = SpeechDataset(AudioStore([broken, utterances[1]], SAMPLE_RATE), [(), ()])
+    unreadable = {}
+    batches = list(load_batches(dataset, [[Draw(0, 0), Draw(1, 0)], [Draw(0, 0)]], num_workers, unreadable))
+    assert [batch.ids for batch in batches] == [(utterances[1].id,)]
+    assert "broken.wav" in unreadable["broken"]
 
 
 def test_targets_for_each_utterance(utterances):

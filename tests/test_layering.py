@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"types", "errors"},
-    {"files", "resources"},
+    {"files", "resources", "progress"},
     {"audio", "features", "augment", "text", "ctc", "ngram"},
     {"data", "models", "decoding", "scoring", "emissions"},
-    {"training", "recognizer", "evaluation", "writers", "model_directory"},
+    {"training", "recognizer", "evaluation", "alignment", "writers", "model_directory"},
     {"config", "recipe", "model_card", "builders", "decoder_builder", "experiment"}
     | {"language_config", "language_builders", "language_experiment"},
     {"", "cli"},  # "" is asr/__init__.py, the public face

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,20 @@ import torch
 from asr import model_directory
 from asr.builders import build_recognizer, load_model, model_files, read_decoding
 from asr.config import Config, DecodingConfig, FeaturesConfig, ModelConfig
-from asr.decoder_builder import build_decoder, check_decoding, read_word_list
+from asr.decoder_builder import build_decoder, check_decoding
 from asr.decoding.beam import BeamDecoder
-from asr.errors import ConfigError, ModelError, TextError
-from asr.model_directory import NOTES, replace_card, update_config, update_model, write_checksums, write_model
+from asr.errors import ConfigError, ModelError, OutputError, TextError
+from asr.model_directory import (
+    NOTES,
+    read_config,
+    replace_card,
+    update_config,
+    update_model,
+    write_checksums,
+    write_model,
+)
 from asr.text.tokenizer import CharTokenizer
+from asr.text.word_list import read_word_list
 
 TOKENIZER = CharTokenizer.train(["ab c"])
 ARPA = """\\data\\
@@ -143,6 +153,32 @@ def test_a_change_that_fails_changes_nothing(model_dir, arpa, monkeypatch):
     assert sorted(path.name for path in model_dir.parent.iterdir()) == ["model", "words.arpa"]
 
 
+def test_a_link_to_a_model_stays_a_link(model_dir, tmp_path):
+    link = tmp_path / "current"
+    link.symlink_to(model_dir)
+    update_config(link, {"decoding.beam_width": 7})
+    assert link.is_symlink()
+    assert read_config(model_dir)["decoding"]["beam_width"] == 7
+
+
+@pytest.mark.parametrize("prefix", ["model", ".model."])
+def test_a_model_that_cannot_be_moved_stays_and_is_an_error_of_ours(model_dir, monkeypatch, prefix):
+    """Such as a mount point; and when the new one cannot take the free place, the old one takes it again."""
+    before = {path.name: path.read_bytes() for path in model_dir.iterdir()}
+    rename = Path.rename
+
+    def fail(path, target):
+        if path.name.startswith(prefix) and path.parent == model_dir.parent:
+            raise OSError(16, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError, match=f"{model_dir} cannot be written: Device or resource busy"):
+        update_config(model_dir, {"decoding.beam_width": 7})
+    assert {path.name: path.read_bytes() for path in model_dir.iterdir()} == before
+    assert [path.name for path in model_dir.parent.iterdir() if path.name.startswith(".")] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -214,7 +250,7 @@ def test_options_that_would_do_nothing(changes, message):
         check_decoding(DecodingConfig(**changes))
 
 
-@pytest.mark.parametrize("changes", [{"beam_width": 0}, {"nbest": 99}, {"blank_skip": 0.0}, {"token_floor": 1.0}])
+@pytest.mark.parametrize("changes", [{"beam_width": 0}, {"nbest": 1000}, {"blank_skip": 0.0}, {"token_floor": 1.0}])
 def test_numbers_out_of_range(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         build_decoder(DecodingConfig(name="beam", **changes), TOKENIZER, 0.03)

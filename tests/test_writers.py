@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import ConfigError, OutputError
-from asr.types import Transcript, Word
+from asr.types import Hypothesis, ScoreParts, Transcript, Word
 from asr.writers import (
     SEGMENT_PAUSE_SECONDS,
     WRITERS,
@@ -102,6 +103,16 @@ def test_json_gives_the_words_back(transcript):
         assert word["probability"] == pytest.approx(original.confidence, abs=0.00005 + 1e-9)
     times = [time for word in words for time in (word["start"], word["end"])] + [value["duration"]]
     assert times == sorted(times)
+
+
+def test_json_of_alternatives_says_what_their_scores_are_made_of():
+    other = Hypothesis("two", (1,), (), ScoreParts(-1.0, language_model=-2.0, word_bonus=0.5))
+    (written,) = json.loads(render(replace(SPOKEN, alternatives=(other,)), "json", "a"))["alternatives"]
+    assert (written["text"], written["score"]) == ("two", -2.5)
+    assert written["parts"] == {
+        **{"acoustic": -1.0, "language_model": -2.0, "word_bonus": 0.5},
+        **{"hotwords": 0.0, "rescoring": 0.0},
+    }
 
 
 @settings(deadline=None)

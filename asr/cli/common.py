@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from asr.recognizer import Recognizer
 
 ModelDirectory = Annotated[Path, typer.Argument(help="Such as runs/digits/model.", show_default=False)]
+WORDS_SHOWN = 5
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU when there is one.")]
 
 
@@ -27,7 +28,20 @@ def load(model: Path, device: str, decoding: DecodingOptions | None = None) -> "
             f"{config.word_bonus:g}; `asr tune` finds better ones, --lm-weight and --word-bonus set them",
             err=True,
         )
-    return load_model(model, pick_device(device), config)
+    recognizer = load_model(model, pick_device(device), config)
+    if options.lexicon is not None:
+        warn_of_left_out(recognizer)
+    return recognizer
+
+
+def warn_of_left_out(recognizer: "Recognizer") -> None:
+    """Say which words of a beam search's lexicon the model can never write."""
+    from asr.decoding.beam import BeamDecoder
+
+    assert isinstance(recognizer.decoder, BeamDecoder)
+    if left_out := recognizer.decoder.space.left_out:
+        shown = ", ".join(map(repr, left_out[:WORDS_SHOWN])) + (" …" if len(left_out) > WORDS_SHOWN else "")
+        typer.echo(f"left out of the lexicon, as the model cannot write them: {len(left_out)} words, {shown}", err=True)
 
 
 def pick_device(device: str) -> str:

@@ -125,15 +125,11 @@ class DecodingOptions:
 def read_hotwords(given: str) -> list[str]:
     """Words and phrases from a list with commas, or from the lines of @FILE; each once, without surplus spaces."""
     from asr.errors import ConfigError
+    from asr.text.word_list import read_phrases
 
     if given.startswith("@"):
-        try:
-            phrases = Path(given[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--hotwords: cannot read {given[1:]} as a text file: {error}") from error
-    else:
-        phrases = given.split(",")
-    hotwords = list(dict.fromkeys(" ".join(phrase.split()) for phrase in phrases if phrase.strip()))
+        return list(dict.fromkeys(read_phrases(given[1:])))
+    hotwords = list(dict.fromkeys(" ".join(phrase.split()) for phrase in given.split(",") if phrase.strip()))
     if not hotwords:
         raise ConfigError(f"--hotwords: expected at least one word, got none in {given!r}")
     return hotwords

@@ -73,13 +73,22 @@ class TokenSentences:
         from asr.text.lm_symbols import lm_symbols
 
         symbols = lm_symbols(self.tokenizer)
+        num_spelt = 0
         for line in read_lines(self.texts):
             text = " ".join(line.split())
             try:
-                yield " ".join([symbols[token] for token in self.tokenizer.encode(text)])
+                tokens = self.tokenizer.encode(text)
             except TextError:
                 self.num_left_out += 1
                 self.unknown_symbols.update(self.tokenizer.unknown_symbols(text))
+            else:
+                num_spelt += bool(tokens)
+                yield " ".join([symbols[token] for token in tokens])
+        if self.num_left_out and not num_spelt:
+            raise TextError(
+                f"expected text that the tokenizer can spell; none of {self.num_left_out} lines is: "
+                f"it does not know {self._examples()}. Is the text in another case?"
+            )
 
     def corpus(self) -> "Corpus":
         """All lines in numbers. The vocabulary is that of the tokenizer, also what no line has."""
@@ -94,10 +103,12 @@ class TokenSentences:
         from rich.markup import escape
 
         if self.num_left_out:
-            examples = ", ".join(repr(symbol) for symbol, _ in self.unknown_symbols.most_common(SYMBOLS_SHOWN))
             Console(stderr=True).print(
                 f"[yellow]warning:[/] left out {self.num_left_out} lines with what the tokenizer does not know, "
-                f"most often {escape(examples)}",
+                f"most often {escape(self._examples())}",
                 highlight=False,
                 soft_wrap=True,
             )
+
+    def _examples(self) -> str:
+        return ", ".join(repr(symbol) for symbol, _ in self.unknown_symbols.most_common(SYMBOLS_SHOWN))

@@ -134,13 +134,16 @@ def load(path: Path) -> "NgramModel":
 def plain_sentences(path: Path) -> Iterator[list[str]]:
     """The words of each line; raises `TextError` for marks of begin and end, which are added to each line."""
     from asr.errors import TextError
+    from asr.ngram.compression import source_name
     from asr.ngram.tables import BEGIN, END
-    from asr.ngram.text import read_lines
+    from asr.ngram.text import read_lines, split_words
 
     for number, line in enumerate(read_lines([path]), start=1):
-        words = line.split()
+        words = split_words(line)
         if BEGIN in words or END in words:
-            raise TextError(f"{path}:{number}: expected sentences without {BEGIN} and {END}, which are added: {line!r}")
+            raise TextError(
+                f"{source_name(path)}:{number}: expected sentences without {BEGIN} and {END}, which are added: {line!r}"
+            )
         yield words
 
 

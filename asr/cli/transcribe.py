@@ -101,7 +101,7 @@ class Job:
 
     def run(self, name: str, output: Path | None, bar: "Progress") -> bool:
         """Transcribe one input and write or print it; returns whether that went well."""
-        from asr.errors import AudioError, ModelError
+        from asr.errors import AsrError
         from asr.files import write_text
         from asr.writers import render
 
@@ -113,7 +113,7 @@ class Job:
                 strict=self.strict,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-        except (AudioError, ModelError) as error:
+        except AsrError as error:
             print_error(self.errors, error)
             return False
         finally:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from asr.cli.common import Device, pick_device
+from asr.cli.common import Device, pick_device, warn_of_left_out
 from asr.cli.decoding_options import DecodingOptions
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def tune(
     own = read_decoding(model)
     config = tuned_config(own, lm, lexicon, beam_width)
     recognizer = load_model(model, pick_device(device), config)
+    if lexicon is not None:
+        warn_of_left_out(recognizer)
     table = load_table(recognizer, emissions, allow_test) if emissions else compute_table(recognizer, source, workers)
     console = Console()
     baselines = score_baselines(recognizer, config, table)

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 
 from asr.audio import probe, read_audio
 from asr.errors import AudioError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +38,7 @@ def model_kind(model: NgramModel, tokenizer: Tokenizer) -> int:
         _check_tokens(symbols, set(entries))
         return TOKEN_MODEL
     if all(len(entry) == 1 or entry == "<space>" for entry in entries):
-        _raise_mismatch("entries", [entry for entry in entries if entry not in set(symbols)])
+        _raise_mismatch("entries", [entry for entry in entries if entry not in set(symbols)], tokenizer)
     _check_spelling(model, tokenizer)
     return WORD_MODEL
 
@@ -53,20 +53,39 @@ def _check_tokens(symbols: Sequence[str], entries: set[str]) -> None:
 
 
 def _check_spelling(model: NgramModel, tokenizer: Tokenizer) -> None:
-    known = set("".join(tokenizer.surfaces))
     words = model.vocab[len(SPECIAL_WORDS) :]
-    foreign = np.array([not known.issuperset(word) for word in words])
+    can_write = writer(tokenizer)
+    foreign = np.array([not can_write(word) for word in words])
     probabilities = np.exp(model.log_probs[1 + len(SPECIAL_WORDS) : 1 + len(model.vocab)].astype(np.float64))
     if (probabilities * foreign).sum() > MAX_FOREIGN_SHARE * probabilities.sum():
-        _raise_mismatch("words with", sorted(set("".join(words)) - known))
+        if symbols := sorted(set("".join(words)) - set("".join(tokenizer.surfaces))):
+            _raise_mismatch("words with", symbols, tokenizer)
+        raise LanguageModelError(
+            f"the language model is over words, and the model writes {tokenizer.vocab_size - 1} tokens that are words "
+            f"by themselves, such as phones; among these are not {_named([w for w in words if not can_write(w)])}; "
+            "train it on such tokens, with this model's tokenizer"
+        )
 
 
-def _raise_mismatch(what: str, symbols: Sequence[str]) -> None:
+def writer(tokenizer: Tokenizer) -> Callable[[str], bool]:
+    """Whether a model with these tokens can write a word."""
+    if tokens_are_words(tokenizer):
+        return {surface.removeprefix(SPACE) for surface in tokenizer.surfaces[1:]}.__contains__
+    return (set("".join(tokenizer.surfaces)) - {SPACE}).issuperset
+
+
+def tokens_are_words(tokenizer: Tokenizer) -> bool:
+    """Whether each token is a word by itself, as phones are."""
+    return all(surface.startswith(SPACE) and surface != SPACE for surface in tokenizer.surfaces[1:])
+
+
+def _raise_mismatch(what: str, symbols: Sequence[str], tokenizer: Tokenizer) -> None:
+    known = set("".join(tokenizer.surfaces))
     hint = ""
-    if any(symbol.isupper() for symbol in symbols):
+    if any(symbol.isupper() and symbol.lower() in known for symbol in symbols):
         hint = "; it is in upper case: train it on lower-case text"
-    elif any(symbol.islower() for symbol in symbols):
-        hint = "; is the acoustic model an upper-case one?"
+    elif any(symbol.islower() and symbol.upper() in known for symbol in symbols):
+        hint = "; it is in lower case, and the acoustic model writes upper case"
     raise LanguageModelError(
         f"the language model has {what} symbols that the model cannot write: {_named(symbols)}{hint}"
     )
@@ -77,17 +96,17 @@ def _named(symbols: Sequence[str]) -> str:
     return shown + (f" and {len(symbols) - NAMED_SYMBOLS} more" if len(symbols) > NAMED_SYMBOLS else "")
 
 
-def usable_words(words: Iterable[str], alphabet: Sequence[str], source: str) -> list[str]:
-    """The words that can be spelt with `alphabet`, in order.
+def usable_words(words: Iterable[str], tokenizer: Tokenizer, source: str) -> list[str]:
+    """The words that the tokens can write, in order.
 
     Raises:
         ConfigError: there is none; names symbols.
     """
-    known = set(alphabet)
+    can_write = writer(tokenizer)
     words = [word for word in words if word]
-    usable = [word for word in words if known.issuperset(word)]
+    usable = [word for word in words if can_write(word)]
     if not usable:
-        foreign = sorted(set("".join(words)) - known - {SPACE})
+        foreign = sorted(set("".join(words)) - set("".join(tokenizer.surfaces))) or words
         raise ConfigError(
             f"none of the {len(words)} words of {source} can be spelt by the model; it lacks {_named(foreign)}"
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.decoding.fit import tokens_are_words
 from asr.errors import ConfigError
 from asr.text.normalize import normalize
 from asr.text.tokens import SPACE, Tokenizer
@@ -35,17 +36,27 @@ def hotword_table(phrases: Sequence[str], tokenizer: Tokenizer) -> HotwordTable:
     """
     automaton = _Automaton()
     for phrase in phrases:
-        words = phrase.split()
-        if not words:
-            raise ConfigError("hotwords: expected words, got an empty phrase")
-        if unknown := tokenizer.unknown_symbols(" ".join(words)):
-            raise ConfigError(
-                f"hotwords: {phrase!r} has {', '.join(map(repr, unknown))}, which the model cannot write; "
-                f"did you mean {normalize(phrase, 'lower')!r}?"
-            )
-        automaton.add(SPACE + SPACE.join(words) + SPACE, weight=len(words))
+        automaton.add(SPACE + as_written(phrase, tokenizer) + SPACE, weight=len(phrase.split()))
     automaton.link()
     return automaton.compile(tokenizer.surfaces)
+
+
+def as_written(phrase: str, tokenizer: Tokenizer) -> str:
+    """A phrase as the model writes it: itself without surplus spaces, or for phones its first pronunciation.
+
+    Raises:
+        ConfigError: it is empty or cannot be spelt by the model; names the symbols.
+    """
+    text = SPACE.join(phrase.split())
+    if not text:
+        raise ConfigError("hotwords: expected words, got an empty phrase")
+    if unknown := tokenizer.unknown_symbols(text):
+        others = (normalize(text, "lower"), normalize(text, "upper"))
+        hint = next((f"; did you mean {other!r}?" for other in others if not tokenizer.unknown_symbols(other)), "")
+        raise ConfigError(
+            f"hotwords: {phrase!r} has {', '.join(map(repr, unknown))}, which the model cannot write{hint}"
+        )
+    return tokenizer.decode(tokenizer.encode(text)) if tokens_are_words(tokenizer) else text
 
 
 class _Automaton:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL, model_kind, usable_words
-from asr.decoding.hotwords import hotword_table
+from asr.decoding.hotwords import as_written, hotword_table
 from asr.decoding.prefix_tree import OUTSIDE, ROOT, PrefixTree, spell
 from asr.errors import ConfigError
 from asr.ngram.tables import UNKNOWN_ID
@@ -90,8 +90,10 @@ class SearchSpace:
         self.constrained = lexicon is not None
         self.num_hotwords = len(hotwords)
         self._hot = hotword_table(hotwords, tokenizer)
+        self.left_out: tuple[str, ...] = ()  # words of the lexicon that the tokens cannot write
         self._alphabet = tuple(sorted(set("".join(tokenizer.surfaces)) - {SPACE}))
-        self._tree = self._build_tree(lexicon, [word for phrase in hotwords for word in phrase.split()])
+        hot_words = [word for phrase in hotwords for word in as_written(phrase, tokenizer).split()]
+        self._tree = self._build_tree(lexicon, hot_words)
         self._unknown_log_prob = 0.0
         self._token_words = np.zeros(tokenizer.vocab_size, np.int32)
         if model is not None and self.kind == WORD_MODEL:
@@ -103,9 +105,11 @@ class SearchSpace:
         """The words there are: of the lexicon, else of the word model; and those of hotwords."""
         model = self.model if self.kind == WORD_MODEL else None
         if lexicon is not None:
-            words = usable_words(lexicon, self._alphabet, "the lexicon")
+            words = usable_words(lexicon, self.tokenizer, "the lexicon")
+            usable = set(words)
+            self.left_out = tuple(dict.fromkeys(word for word in lexicon if word not in usable))
         else:
-            words = [] if model is None else usable_words(model.vocab[3:], self._alphabet, "the language model")
+            words = [] if model is None else usable_words(model.vocab[3:], self.tokenizer, "the language model")
         words = list(dict.fromkeys([*words, *hotwords]))
         if model is None:
             ids, log_probs = np.full(len(words), UNKNOWN_ID), np.zeros(len(words))

@@ -50,7 +50,7 @@ def read_blocks(path: str | Path, on_bytes: Callable[[int], None] | None = None)
 
     Raises `TextError` naming the file when it cannot be read, is damaged or was cut short.
     """
-    name = "standard input" if str(path) == STDIN else str(path)
+    name = source_name(path)
     try:
         with _open(path) as file:
             yield from _unpacked(_chunks(file, on_bytes or (lambda _: None)))
@@ -61,6 +61,11 @@ def read_blocks(path: str | Path, on_bytes: Callable[[int], None] | None = None)
         ) from error
     except OSError as error:
         raise TextError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def source_name(path: str | Path) -> str:
+    """What messages call a file."""
+    return "standard input" if str(path) == STDIN else str(path)
 
 
 def _open(path: str | Path) -> AbstractContextManager[BinaryIO]:

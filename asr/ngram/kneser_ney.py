@@ -128,8 +128,8 @@ def _discounts(n: int, counts: OrderCounts, discount_fallback: bool) -> NDArray[
         return np.array([0.0, *FALLBACK_DISCOUNTS])
     raise LanguageModelError(
         f"cannot estimate the Kneser-Ney discounts of order {n}: {problem}. The text is very small, artificial or full "
-        "of repetitions (is it one sentence a line?); use more text, or set discount_fallback to smooth this order "
-        "with the fixed discounts {} {} {}".format(*FALLBACK_DISCOUNTS)
+        "of repetitions (is it one sentence a line?); use more text, or set discount_fallback (--discount-fallback) to "
+        "smooth this order with the fixed discounts {} {} {}".format(*FALLBACK_DISCOUNTS)
     )
 
 

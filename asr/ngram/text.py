@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import ConfigError, TextError
-from asr.ngram.compression import STDIN, read_blocks
+from asr.ngram.compression import STDIN, read_blocks, source_name
 from asr.ngram.tables import BEGIN, BEGIN_ID, END, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 
 _UNKNOWN_ALIAS = "<UNK>"  # KenLM reads it in an ARPA file as <unk>, which so would be there twice
@@ -21,7 +21,6 @@ _RESERVED = tuple(word.encode() for word in (*SPECIAL_WORDS, _UNKNOWN_ALIAS))
 _BOUNDARY = f" {END} {BEGIN} ".encode()
 _BLOCK_BYTES = 1 << 22
 _SENTENCES_A_BLOCK = 10_000
-_NO_WORDS = "expected text with one sentence a line, words separated by spaces; got no word at all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +63,14 @@ def read_corpus(
     paths = list(paths)
     count_bytes = _byte_counter(paths, on_progress)
     blocks = itertools.chain.from_iterable(_line_blocks(path, count_bytes) for path in paths)
-    return _encode(blocks, vocab_limit, vocabulary)
+    return _encode(blocks, vocab_limit, vocabulary, ", ".join(map(source_name, paths)))
 
 
 def encode_sentences(
     sentences: Iterable[str], *, vocab_limit: int | None = None, vocabulary: Iterable[str] | None = None
 ) -> Corpus:
     """Do what `read_corpus` does, with sentences from memory; a string of several lines is several sentences."""
-    return _encode(_sentence_blocks(sentences), vocab_limit, vocabulary)
+    return _encode(_sentence_blocks(sentences), vocab_limit, vocabulary, "sentences")
 
 
 def read_lines(paths: Iterable[str | Path]) -> Iterator[str]:
@@ -85,6 +84,11 @@ def read_lines(paths: Iterable[str | Path]) -> Iterator[str]:
             yield from block.data.decode().removesuffix("\n").split("\n")
 
 
+def split_words(line: str) -> list[str]:
+    """The words of a line: as in training, only ASCII white space separates them."""
+    return [word.decode() for word in _split(line.encode())]
+
+
 def is_plain_word(word: str) -> bool:
     """Whether a word comes back as one word from a text or an ARPA file that it is written to."""
     try:
@@ -92,6 +96,10 @@ def is_plain_word(word: str) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return data.split() == [data] and b"\0" not in data
+
+
+def _split(data: bytes) -> list[bytes]:
+    return data.replace(b"\0", b" ").split()  # KenLM takes NUL for white space too
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,7 @@ def _byte_counter(paths: Sequence[str | Path], on_progress: Callable[[float], No
 
 
 def _line_blocks(path: str | Path, on_bytes: Callable[[int], None]) -> Iterator[_LineBlock]:
-    source = "standard input" if str(path) == STDIN else str(path)
+    source = source_name(path)
     line = 1
     for number, data in enumerate(_whole_lines(read_blocks(path, on_bytes))):
         if number == 0:
@@ -165,7 +173,9 @@ def _checked_block(block: _LineBlock) -> _LineBlock:
     return block
 
 
-def _encode(blocks: Iterable[_LineBlock], vocab_limit: int | None, vocabulary: Iterable[str] | None) -> Corpus:
+def _encode(
+    blocks: Iterable[_LineBlock], vocab_limit: int | None, vocabulary: Iterable[str] | None, source: str
+) -> Corpus:
     if vocab_limit is not None and vocabulary is not None:
         raise ConfigError("expected either vocab_limit or vocabulary, got both; a list of words is a limit by itself")
     if vocab_limit is not None and vocab_limit < 1:
@@ -177,7 +187,9 @@ def _encode(blocks: Iterable[_LineBlock], vocab_limit: int | None, vocabulary: I
     words = list(numbers)[: len(numbers) if vocabulary is None else closed_size]
     corpus = Corpus(tuple(word.decode() for word in words), ids)
     if corpus.num_words == 0:
-        raise TextError(_NO_WORDS)
+        raise TextError(
+            f"{source}: expected text with one sentence a line, words separated by spaces; got no word at all"
+        )
     return corpus if vocab_limit is None else _limited(corpus, vocab_limit)
 
 
@@ -201,8 +213,7 @@ def _number_words(blocks: Iterable[_LineBlock], numbers: defaultdict[bytes, int]
     pieces = [np.array([BEGIN_ID], np.int32)]
     for block in blocks:
         _refuse_reserved_words(block)
-        # KenLM takes NUL for white space too, which bytes.split does not
-        words = block.data.replace(b"\0", b" ").replace(b"\n", _BOUNDARY).split()
+        words = _split(block.data.replace(b"\n", _BOUNDARY))
         pieces.append(np.fromiter(map(number_of, words), np.int32, len(words)))
     return np.concatenate(pieces)[:-1]  # the last newline began a sentence that never came
 
@@ -211,7 +222,7 @@ def _refuse_reserved_words(block: _LineBlock) -> None:
     if not any(word in block.data for word in _RESERVED):
         return
     for number, line in enumerate(block.data.split(b"\n"), block.first_line):
-        for word in line.replace(b"\0", b" ").split():
+        for word in _split(line):
             if word in _RESERVED:
                 raise TextError(
                     f"{block.source}:{number}: expected plain words, got {word.decode()}, which is reserved for the "

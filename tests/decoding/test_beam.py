@@ -14,9 +14,11 @@ from asr.decoding.search_space import SearchSpace, Weights
 from asr.errors import AsrError, ConfigError, LanguageModelError, ModelError
 from asr.ngram.model import NgramModel
 from asr.ngram.tables import NgramTables, OrderTable
-from asr.text.tokenizer import CharTokenizer
+from asr.text.lexicon import Lexicon
+from asr.text.tokenizer import CharTokenizer, PhoneTokenizer
 
 ALPHABET = CharTokenizer((" ", "a", "b", "c"))
+PHONES = PhoneTokenizer.from_lexicon(Lexicon({"HAT": (("HH", "AE", "T"),), "TEA": (("T", "IY"),)}))
 FRAME_SECONDS = 0.03
 
 
@@ -184,6 +186,50 @@ def test_only_words_of_the_lexicon_are_written():
 def test_an_unfinished_word_is_dropped_when_nothing_else_is_left():
     decoder = BeamDecoder.build(ALPHABET, FRAME_SECONDS, beam_width=1, lexicon=["ab", "ca"])
     assert decode(decoder, frames("ab c", likely=0.99)).text == "ab"
+
+
+# ---- phones: each token is a word --------------------------------------------------------------------------------
+
+
+def path_of_tokens(tokens: list[int], vocab_size: int, likely: float = 0.9) -> torch.Tensor:
+    """(1, T, V) log-probabilities of labels, each in one frame with a blank after it."""
+    probabilities = torch.full((2 * len(tokens), vocab_size), (1 - likely) / (vocab_size - 1))
+    probabilities[torch.arange(0, 2 * len(tokens), 2), torch.tensor(tokens)] = likely
+    probabilities[1::2, 0] = likely
+    return probabilities.log()[None]
+
+
+@pytest.mark.parametrize("word", ["HAT", "TEA"])
+def test_words_with_a_phone_model_are_an_error_and_not_nonsense(word):
+    """HAT has only letters that phones have too, and is no phone."""
+    with pytest.raises(LanguageModelError, match=f"over words.*{word}"):
+        BeamDecoder.build(PHONES, FRAME_SECONDS, language_model=unigrams(HAT=0.4, TEA=0.4))
+    with pytest.raises(ConfigError, match=f"can be spelt by the model; it lacks '{word}'"):
+        BeamDecoder.build(PHONES, FRAME_SECONDS, lexicon=[word])
+
+
+def test_phones_take_a_model_over_phones():
+    model = unigrams(HH=0.2, AE=0.2, IY=0.1, T=0.2)
+    decoder = BeamDecoder.build(PHONES, FRAME_SECONDS, language_model=model, lm_weight=0.5)
+    assert decode(decoder, path_of_tokens(PHONES.encode("HAT TEA"), PHONES.vocab_size)).text == "HH AE T T IY"
+
+
+def test_a_hotword_of_a_phone_model_is_its_pronunciation():
+    decoder = BeamDecoder.build(PHONES, FRAME_SECONDS, hotwords=["HAT"], hotword_boost=5.0)
+    hypothesis = decode(decoder, path_of_tokens(PHONES.encode("TEA HAT"), PHONES.vocab_size, likely=0.999))
+    assert hypothesis.text == "T IY HH AE T"
+    assert hypothesis.parts.hotwords == pytest.approx(5.0)
+
+
+def test_the_hint_of_a_hotword_can_be_written():
+    with pytest.raises(ConfigError, match="did you mean 'ab'"):
+        BeamDecoder.build(ALPHABET, FRAME_SECONDS, hotwords=["AB"])
+    with pytest.raises(ConfigError, match=r"cannot write$"):
+        BeamDecoder.build(ALPHABET, FRAME_SECONDS, hotwords=["o'neil"])
+
+
+def test_words_of_the_lexicon_that_cannot_be_written_are_known():
+    assert SearchSpace(ALPHABET, lexicon=["ab", "né", "ab", "né"]).left_out == ("né",)
 
 
 # ---- options --------------------------------------------------------------------------------------------------------
