@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 EXACT_FINALISTS = 16  # of the beam, whose probabilities are summed over all paths at the end
 RESCORED = 32  # hypotheses of different texts that a rescoring model sees
 
+Search = tuple[list[Finalist], WordAligner]
+
 
 class BeamDecoder:
     """Turns log-probabilities into hypotheses by beam search; on the CPU compiled, on a GPU in tensors.
@@ -115,32 +117,44 @@ class BeamDecoder:
     def decode(self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]) -> list[Hypothesis]:
         """(B, T, V) log-probabilities and (B,) lengths -> one hypothesis for each utterance."""
         rows = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
+        # The threads search, which lets go of the interpreter's lock. What does not would only make them wait.
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
             if log_probs.is_cuda:
-                searches = self._search_on_device(log_probs, lengths, ids)
+                searches = self._search_on_device(log_probs, rows, ids, pool)
             else:
                 searches = list(pool.map(self._search, rows, ids))
-            lists = list(pool.map(self.nbest, *zip(*searches))) if searches else []
-            best = self.choose(lists)
-            return list(pool.map(add_words, best, (aligner for _, aligner in searches)))
+        best = self.choose([self.nbest(finalists, aligner) for finalists, aligner in searches])
+        return [add_words(hypothesis, aligner) for hypothesis, (_, aligner) in zip(best, searches)]
 
-    def _search(self, log_probs: Tensor, utterance: str) -> tuple[list[Finalist], WordAligner]:
+    def _search(self, log_probs: Tensor, utterance: str) -> Search:
         stream = self.stream(utterance)
         stream.accept(log_probs)
         return stream.finalists(), stream.aligner
 
     def _search_on_device(
-        self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]
-    ) -> list[tuple[list[Finalist], WordAligner]]:
+        self, log_probs: Tensor, rows: list[Tensor], ids: Sequence[str], pool: ThreadPoolExecutor
+    ) -> list[Search]:
+        """Short utterances in tensors; of long ones the compiled search decides beginnings as it goes."""
+        short = [index for index, row in enumerate(rows) if len(row) < 2 * ALIGNED_FRAMES]
+        for index in short:
+            check_frames(rows[index], self.tokenizer, ids[index])
         if log_probs.device not in self._on_device:
             self._on_device[log_probs.device] = TensorSearch(self.tables, self.options, log_probs.device)
-        found = self._on_device[log_probs.device].search(log_probs, lengths)
-        aligners = []
-        for row, length, utterance in zip(log_probs, lengths.tolist(), ids, strict=True):
-            check_frames(row[:length], self.tokenizer, utterance)
-            aligners.append(self.aligner(utterance))
-            aligners[-1].accept(row[:length].float().cpu())
-        return list(zip(found, aligners))
+        lengths = torch.tensor([len(rows[index]) for index in short])
+        longest = int(lengths.max()) if short else 0
+        found = self._on_device[log_probs.device].search(log_probs[short, :longest], lengths)
+        searches: dict[int, Search] = {}
+        for index, finalists in zip(short, found):
+            if not finalists:
+                raise ModelError(_nothing_left(ids[index], 0))
+            aligner = self.aligner(ids[index])
+            aligner.accept(rows[index].float().cpu())
+            searches[index] = finalists, aligner
+        exact = pool.map(self.with_all_paths, *zip(*searches.values())) if searches else []
+        searches = {index: (better, searches[index][1]) for index, better in zip(short, exact)}
+        long = [index for index in range(len(rows)) if index not in searches]
+        searches.update(zip(long, pool.map(self._search, (rows[i] for i in long), (ids[i] for i in long))))
+        return [searches[index] for index in range(len(rows))]
 
     def stream(self, utterance: str) -> BeamStream:
         """Decode one recording piece by piece; whatever the pieces, the result is that of the whole."""
@@ -154,19 +168,15 @@ class BeamDecoder:
 
     def nbest(self, finalists: list[Finalist], aligner: WordAligner) -> list[Hypothesis]:
         """The best hypotheses of different texts, without word times; more than asked for when they are rescored."""
-        number = self.options.nbest if self.rescorer is None else max(self.options.nbest, RESCORED)
-        frames = aligner.all_frames()
-        if frames is not None:
-            finalists = _with_all_paths(finalists, frames, max(EXACT_FINALISTS, number))
         possible = [finalist for finalist in finalists if np.isfinite(finalist.other)]
         if not possible:
-            possible = [self._without_last_word(finalists[0])]
+            possible = [self._without_last_word(finalists[0], aligner)]
         by_text: dict[str, Hypothesis] = {}
         for finalist in possible:
             text = self.tokenizer.decode(finalist.tokens)
             if text not in by_text:
                 by_text[text] = Hypothesis(text, finalist.tokens, (), self._parts(finalist))
-            if len(by_text) == number:
+            if len(by_text) == self._num_listed:
                 break
         return list(by_text.values())
 
@@ -178,24 +188,50 @@ class BeamDecoder:
             best = [replace(hypotheses[0], alternatives=tuple(hypotheses[1:])) for hypotheses in lists]
         return [replace(h, alternatives=h.alternatives[: self.options.nbest - 1]) for h in best]
 
-    def _without_last_word(self, finalist: Finalist) -> Finalist:
+    @property
+    def _num_listed(self) -> int:
+        """How many hypotheses are compared at the end."""
+        return self.options.nbest if self.rescorer is None else max(self.options.nbest, RESCORED)
+
+    def with_all_paths(self, finalists: list[Finalist], aligner: WordAligner) -> list[Finalist]:
+        """The best finalists with exact acoustics: the search misses paths through labellings that left its beam.
+
+        Those of recordings that are too long to be held stay as they are.
+        """
+        frames = aligner.all_frames()
+        if frames is None:
+            return finalists
+        first = finalists[: max(EXACT_FINALISTS, self._num_listed)]
+        exact = [
+            replace(f, acoustic=max(f.acoustic, log_prob))
+            for f, log_prob in zip(first, _log_probs(frames, [f.tokens for f in first]))
+        ]
+        return rank(exact) + finalists[len(first) :]
+
+    def _without_last_word(self, finalist: Finalist, aligner: WordAligner) -> Finalist:
         """A lexicon allows no part of a word. When all of the beam ended inside one, the words before it remain."""
-        spans = self.tokenizer.split_words(finalist.tokens)
-        return Finalist(finalist.tokens[: spans[-1].start], finalist.acoustic, other=0.0)
+        tokens = finalist.tokens[: self.tokenizer.split_words(finalist.tokens)[-1].start]
+        frames = aligner.all_frames()
+        return Finalist(tokens, finalist.acoustic if frames is None else _log_probs(frames, [tokens])[0], other=0.0)
 
     def _parts(self, finalist: Finalist) -> ScoreParts:
         model, words, hot = search_kernel.score_parts(self.tables, np.array(finalist.tokens, np.int64))
         return ScoreParts(finalist.acoustic, float(model), float(words), float(hot))
 
 
-def _with_all_paths(finalists: list[Finalist], log_probs: Tensor, number: int) -> list[Finalist]:
-    """The best finalists with exact acoustics: the search misses paths through labellings that left its beam."""
-    probs = log_probs.double().exp().cpu().numpy()
-    exact = [
-        replace(f, acoustic=max(f.acoustic, search_kernel.labelling_log_prob(probs, np.array(f.tokens, np.int64))))
-        for f in finalists[:number]
-    ]
-    return rank(exact) + finalists[number:]
+def _log_probs(frames: Tensor, labellings: Sequence[Sequence[int]]) -> list[float]:
+    """ln p of each labelling, all its paths; frames: (T, V) log-probabilities."""
+    probs = np.exp(frames.numpy().astype(np.float64))
+    tokens = np.concatenate([np.array(labelling, np.int64) for labelling in labellings])
+    ends = np.cumsum([len(labelling) for labelling in labellings])
+    return [float(value) for value in search_kernel.labelling_log_probs(probs, tokens, ends)]
+
+
+def _nothing_left(utterance: str, frame: int) -> str:
+    return (
+        f"no hypothesis is left for {utterance}: from frame {frame} on there is one in which "
+        "every token that may follow has the probability 0"
+    )
 
 
 def add_words(hypothesis: Hypothesis, aligner: WordAligner) -> Hypothesis:
@@ -224,14 +260,14 @@ class BeamStream:
 
     def _accept_piece(self, log_probs: Tensor) -> None:
         if not self._search.advance(log_probs.numpy()):
-            raise ModelError(
-                f"no hypothesis is left for {self._utterance}: from frame {self._num_frames} on there is one in which "
-                "every token that may follow has the probability 0"
-            )
+            raise ModelError(_nothing_left(self._utterance, self._num_frames))
         self.aligner.accept(log_probs)
         self._num_frames += len(log_probs)
         if self._num_frames % ALIGNED_FRAMES == 0:
-            self.aligner.settle(self._search.best_tokens(), self._search.num_stable())
+            tokens = self._search.best_tokens()
+            # Old ambiguities, each of which doubles the number of labellings, would take the places of new ones.
+            self._search.commit(self.aligner.num_old_tokens(tokens))
+            self.aligner.settle(tokens, self._search.num_stable())
 
     @property
     def text(self) -> str:
@@ -250,7 +286,7 @@ class BeamStream:
 
     def finalists(self) -> list[Finalist]:
         """All labellings in the beam, as if the recording ended here, best first."""
-        return self._search.finalists()
+        return self._decoder.with_all_paths(self._search.finalists(), self.aligner)
 
 
 def check_frames(log_probs: Tensor, tokenizer: Tokenizer, utterance: str) -> None:

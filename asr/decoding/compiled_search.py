@@ -59,6 +59,10 @@ class CompiledSearch:
         """How many of its first tokens all labellings of the beam share: no later frame can change them."""
         return int(kernel.num_stable(self._arena, self._beam, self._num_nodes, self._num_alive))
 
+    def commit(self, num_tokens: int) -> None:
+        """Decide for the first tokens of the labelling that leads: those that begin otherwise are dropped."""
+        self._num_alive = kernel.commit(self._arena, self._beam, self._num_alive, num_tokens)
+
     def finalists(self) -> list[Finalist]:
         """All that is in the beam, as if the utterance ended here, best first."""
         others, acoustics = kernel.finish(self._arena, self._beam, self._num_alive, self._tables)

@@ -552,6 +552,37 @@ def num_stable(arena, beam, num_nodes, num_alive) -> int:
     return stable
 
 
+@kernel
+def commit(arena, beam, num_alive, num_tokens):
+    """Drop the labellings that do not begin with the first `num_tokens` of the best; returns how many are left."""
+    num_left, beginning = 0, NONE
+    for i in range(num_alive):
+        node = beam.nodes[i]
+        ancestor = _beginning(arena, node, num_tokens)
+        if i == 0:
+            beginning = ancestor
+        arena[node].slot = NONE
+        if ancestor == beginning:
+            beam.nodes[num_left], beam.blank[num_left], beam.token[num_left] = node, beam.blank[i], beam.token[i]
+            arena[node].slot = num_left
+            num_left += 1
+    return num_left
+
+
+@kernel
+def _beginning(arena, node, num_tokens) -> int:
+    """The node of a labelling's first tokens; NONE of one that is shorter."""
+    length, ancestor = 0, node
+    while arena[ancestor].parent != NONE:
+        length += 1
+        ancestor = arena[ancestor].parent
+    if length < num_tokens:
+        return NONE
+    for _ in range(length - num_tokens):
+        node = arena[node].parent
+    return node
+
+
 @njit(cache=True, nogil=True)
 def score_parts(tables, tokens):
     """What a labelling scores besides its acoustics, from scratch: language model, words, hotwords; all weighted."""
@@ -585,9 +616,14 @@ def score_parts(tables, tokens):
 
 
 @njit(cache=True, nogil=True)
-def labelling_log_prob(probs, tokens):
-    """ln p of a labelling, all its paths. probs: (T, V) float64, no logarithms."""
-    return _forward_pass(probs, tokens, np.zeros(len(tokens) + 1), np.zeros(len(tokens)))
+def labelling_log_probs(probs, tokens, ends):
+    """ln p of labellings, all their paths. probs: (T, V) float64, no logarithms; tokens of all in a row; their ends."""
+    log_probs = np.empty(len(ends))
+    start = 0
+    for i, end in enumerate(ends):
+        log_probs[i] = _forward_pass(probs, tokens[start:end], np.zeros(end - start + 1), np.zeros(end - start))
+        start = end
+    return log_probs
 
 
 @kernel
@@ -606,7 +642,8 @@ def _forward_pass(probs, tokens, blank, token):
         token[0] = probs[0, tokens[0]]
     total, scale = 0.0, 1.0
     for t in range(1, num_frames):
-        p_blank = probs[t, BLANK] / scale
+        factor = 1.0 / scale
+        p_blank = probs[t, BLANK] * factor
         total += math.log(scale)
         first = max(0, num_tokens - (num_frames - t))
         new_scale = 0.0
@@ -615,7 +652,7 @@ def _forward_pass(probs, tokens, blank, token):
             if u > 0 and tokens[u - 1] != tokens[u]:
                 p += token[u - 1]
             blank[u + 1] = (blank[u + 1] + token[u]) * p_blank
-            token[u] = p * (probs[t, tokens[u]] / scale)
+            token[u] = p * probs[t, tokens[u]] * factor
             new_scale += blank[u + 1] + token[u]
         blank[0] *= p_blank
         if first == 0:

@@ -41,6 +41,12 @@ class WordAligner:
             return None
         return torch.cat(self._held) if self._held else None
 
+    def num_old_tokens(self, tokens: Sequence[int]) -> int:
+        """How many of a hypothesis's tokens end at least `ALIGNED_FRAMES` before the last frame."""
+        runs = self._align(tokens[self._num_tokens :])
+        num_frames = sum(map(len, self._held))
+        return self._num_tokens + int((runs.ends <= num_frames - ALIGNED_FRAMES).sum())
+
     def settle(self, tokens: Sequence[int], num_stable: int) -> None:
         """Fix the words that are whole among the first `num_stable` of a hypothesis's tokens, and forget their frames.
 

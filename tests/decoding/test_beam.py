@@ -1,5 +1,7 @@
 """The beam decoder as its users see it: hypotheses, streams, N-best lists, options, errors."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -344,3 +346,17 @@ def test_on_real_emissions_a_wider_beam_finds_better_scores_and_pieces_change_no
         scores.append(whole.score)
         assert all(word.start < word.end <= length * FRAME_SECONDS for word in whole.words)
     assert scores == sorted(scores)
+
+
+def test_a_long_recording_is_decided_bit_by_bit(monkeypatch):
+    """Old ambiguities must not fill the beam: noise for 3,000 frames, and memory and alignment stay small."""
+    monkeypatch.setattr("asr.decoding.beam.ALIGNED_FRAMES", 100)
+    monkeypatch.setattr("asr.decoding.word_aligner.ALIGNED_FRAMES", 100)
+    log_probs = torch.from_numpy(random_log_probs(np.random.default_rng(11), 3000, 5))
+    stream = BeamDecoder.build(ALPHABET, FRAME_SECONDS, beam_width=20).stream("u")
+    for start in range(0, 3000, 77):
+        stream.accept(log_probs[start : start + 77])
+        assert sum(map(len, stream.aligner._held)) < 500
+    words = stream.finish().words
+    assert words == decode(BeamDecoder.build(ALPHABET, FRAME_SECONDS, beam_width=20), log_probs[None]).words
+    assert all(a.start < a.end <= b.start for a, b in pairwise(words))

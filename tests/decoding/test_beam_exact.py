@@ -8,8 +8,8 @@ import torch
 from brute_force import Pieces, labelling_log_probs, random_log_probs, random_ngrams, sentence_log_prob
 
 from asr.ctc import ctc_loss
+from asr.decoding import search_kernel
 from asr.decoding.compiled_search import CompiledSearch
-from asr.decoding.search_kernel import labelling_log_prob
 from asr.decoding.search_options import BeamOptions, Finalist
 from asr.decoding.search_space import SearchSpace, Weights
 from asr.decoding.tensor_search import TensorSearch
@@ -139,6 +139,10 @@ def test_with_hotwords(phrases, tokenizer):
         assert_all_found(compiled(log_probs, tables, wide(len(log_probs), 4)), expected)
         if len(log_probs) < 5:
             assert_all_found(tensors(log_probs, tables, wide(len(log_probs), 4)), expected)
+
+
+def labelling_log_prob(probs: np.ndarray, tokens: np.ndarray) -> float:
+    return float(search_kernel.labelling_log_probs(probs, tokens, np.array([len(tokens)]))[0])
 
 
 def test_the_forward_pass_sums_all_paths():
