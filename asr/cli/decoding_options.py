@@ -46,7 +46,7 @@ class DecodingOptions:
         str | None,
         _option("Words and phrases to favour, with commas between, or @FILE with one a line.", metavar="WORDS"),
     ] = None
-    hotword_boost: Annotated[float | None, _option("Added for each hotword.", min=0.0)] = None
+    hotword_boost: Annotated[float | None, _option("Added for each word of a hotword.", min=0.0)] = None
     rescoring_model: Annotated[
         Path | None,
         _option("Directory of a recurrent language model that chooses among the best.", exists=True, file_okay=False),

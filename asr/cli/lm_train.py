@@ -81,7 +81,7 @@ def train(
 
         asr lm train books.txt.xz --order 4 --prune "0 0 1 1" --vocab-limit 200000 -o books.lm
 
-        asr lm train books.txt.xz --order 6 --tokenizer runs/mini_english/model -o characters.arpa.gz
+        asr lm train books.txt.xz --order 6 --tokenizer runs/mini_english/model --discount-fallback -o chars.arpa.gz
 
         asr lm train books.txt.xz --type recurrent -o runs/books-lm training.epochs=3
     """

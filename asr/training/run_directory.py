@@ -35,7 +35,7 @@ def claim(run_dir: Path, config: Mapping[str, Any], difference: Difference) -> N
             listing = "\n  ".join(lines)
             raise ConfigError(
                 f"{run_dir} holds a run of another config (there -> asked for):\n  {listing}\n"
-                f"Choose another directory with run_dir=…, go back to that config, or delete {run_dir}."
+                f"Choose another directory (run_dir=…, or -o), go back to that config, or delete {run_dir}."
             )
         return
     run_dir.mkdir(parents=True, exist_ok=True)
