@@ -102,7 +102,9 @@ def _thresholds(order: int, min_counts: Sequence[int]) -> list[int]:
     if not 1 <= len(given) <= order:
         raise ConfigError(f"min_counts (--prune): expected 1 to {order} numbers, one an order, got {len(given)}")
     if given[0] != 0:
-        raise ConfigError(f"min_counts (--prune): expected 0 for single words, got {given[0]}; limit the vocabulary instead")
+        raise ConfigError(
+            f"min_counts (--prune): expected 0 for single words, got {given[0]}; limit the vocabulary instead"
+        )
     if given != sorted(given):
         raise ConfigError(f"min_counts (--prune): expected numbers that never fall from order to order, got {given}")
     return given + [given[-1]] * (order - len(given))
