@@ -122,14 +122,16 @@ class BeamDecoder:
             if log_probs.is_cuda:
                 searches = self._search_on_device(log_probs, rows, ids, pool)
             else:
-                searches = list(pool.map(self._search, rows, ids))
+                searches = self._search(rows, ids, pool)
         best = self.choose([self.nbest(finalists, aligner) for finalists, aligner in searches])
         return [add_words(hypothesis, aligner) for hypothesis, (_, aligner) in zip(best, searches)]
 
-    def _search(self, log_probs: Tensor, utterance: str) -> Search:
-        stream = self.stream(utterance)
-        stream.accept(log_probs)
-        return stream.finalists(), stream.aligner
+    def _search(self, rows: Sequence[Tensor], ids: Sequence[str], pool: ThreadPoolExecutor) -> list[Search]:
+        streams = [self.stream(utterance) for utterance in ids]
+        list(pool.map(BeamStream.accept, streams, rows))
+        aligners = [stream.aligner for stream in streams]
+        finalists = [stream.search.finalists() for stream in streams]
+        return list(zip(pool.map(self.with_all_paths, finalists, aligners), aligners))
 
     def _search_on_device(
         self, log_probs: Tensor, rows: list[Tensor], ids: Sequence[str], pool: ThreadPoolExecutor
@@ -149,11 +151,9 @@ class BeamDecoder:
                 raise ModelError(_nothing_left(ids[index], 0))
             aligner = self.aligner(ids[index])
             aligner.accept(rows[index].float().cpu())
-            searches[index] = finalists, aligner
-        exact = pool.map(self.with_all_paths, *zip(*searches.values())) if searches else []
-        searches = {index: (better, searches[index][1]) for index, better in zip(short, exact)}
+            searches[index] = self.with_all_paths(finalists, aligner), aligner
         long = [index for index in range(len(rows)) if index not in searches]
-        searches.update(zip(long, pool.map(self._search, (rows[i] for i in long), (ids[i] for i in long))))
+        searches.update(zip(long, self._search([rows[i] for i in long], [ids[i] for i in long], pool)))
         return [searches[index] for index in range(len(rows))]
 
     def stream(self, utterance: str) -> BeamStream:
@@ -245,7 +245,7 @@ class BeamStream:
     def __init__(self, decoder: BeamDecoder, utterance: str) -> None:
         self._decoder = decoder
         self._utterance = utterance
-        self._search = CompiledSearch(decoder.tables, decoder.options)
+        self.search = CompiledSearch(decoder.tables, decoder.options)
         self.aligner = decoder.aligner(utterance)
         self._num_frames = 0
 
@@ -259,25 +259,25 @@ class BeamStream:
             self._accept_piece(piece)
 
     def _accept_piece(self, log_probs: Tensor) -> None:
-        if not self._search.advance(log_probs.numpy()):
+        if not self.search.advance(log_probs.numpy()):
             raise ModelError(_nothing_left(self._utterance, self._num_frames))
         self.aligner.accept(log_probs)
         self._num_frames += len(log_probs)
         if self._num_frames % ALIGNED_FRAMES == 0:
-            tokens = self._search.best_tokens()
+            tokens = self.search.best_tokens()
             # Old ambiguities, each of which doubles the number of labellings, would take the places of new ones.
-            self._search.commit(self.aligner.num_old_tokens(tokens))
-            self.aligner.settle(tokens, self._search.num_stable())
+            self.search.commit(self.aligner.num_old_tokens(tokens))
+            self.aligner.settle(tokens, self.search.num_stable())
 
     @property
     def text(self) -> str:
         """The best text so far."""
-        return self._decoder.tokenizer.decode(self._search.best_tokens())
+        return self._decoder.tokenizer.decode(self.search.best_tokens())
 
     @property
     def stable_text(self) -> str:
         """Its beginning that no later audio can change; the last word of it may still grow."""
-        return self._decoder.tokenizer.decode(self._search.best_tokens()[: self._search.num_stable()])
+        return self._decoder.tokenizer.decode(self.search.best_tokens()[: self.search.num_stable()])
 
     def finish(self) -> Hypothesis:
         """The hypothesis for everything accepted."""
@@ -286,7 +286,7 @@ class BeamStream:
 
     def finalists(self) -> list[Finalist]:
         """All labellings in the beam, as if the recording ended here, best first."""
-        return self._decoder.with_all_paths(self._search.finalists(), self.aligner)
+        return self._decoder.with_all_paths(self.search.finalists(), self.aligner)
 
 
 def check_frames(log_probs: Tensor, tokenizer: Tokenizer, utterance: str) -> None:

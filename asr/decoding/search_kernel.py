@@ -25,6 +25,7 @@ from asr.ngram.tables import END_ID, UNKNOWN_ID
 
 BLANK = 0
 NONE = -1
+NEGLIGIBLE = 1e-200
 
 # Without numba's reference counts: nothing here makes arrays, and counting those that are passed around took three
 # quarters of the time. What a kernel works with is made by its caller.
@@ -651,8 +652,11 @@ def _forward_pass(probs, tokens, blank, token):
             p = token[u] + blank[u]
             if u > 0 and tokens[u - 1] != tokens[u]:
                 p += token[u - 1]
-            blank[u + 1] = (blank[u + 1] + token[u]) * p_blank
-            token[u] = p * probs[t, tokens[u]] * factor
+            p *= probs[t, tokens[u]] * factor
+            q = (blank[u + 1] + token[u]) * p_blank
+            # Beside a sum of 1 these are nothing, and denormal numbers would be a hundred times slower.
+            blank[u + 1] = q if q > NEGLIGIBLE else 0.0
+            token[u] = p if p > NEGLIGIBLE else 0.0
             new_scale += blank[u + 1] + token[u]
         blank[0] *= p_blank
         if first == 0:

@@ -1,5 +1,6 @@
 """The beam decoder as its users see it: hypotheses, streams, N-best lists, options, errors."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -360,3 +361,23 @@ def test_a_long_recording_is_decided_bit_by_bit(monkeypatch):
     words = stream.finish().words
     assert words == decode(BeamDecoder.build(ALPHABET, FRAME_SECONDS, beam_width=20), log_probs[None]).words
     assert all(a.start < a.end <= b.start for a, b in pairwise(words))
+
+
+def test_the_way_through_a_device_gives_what_the_compiled_search_gives(monkeypatch):
+    monkeypatch.setattr("asr.decoding.beam.ALIGNED_FRAMES", 20)  # so that one of them is a long recording
+    monkeypatch.setattr("asr.decoding.word_aligner.ALIGNED_FRAMES", 20)
+    rng = np.random.default_rng(12)
+    log_probs = torch.stack([torch.from_numpy(random_log_probs(rng, 45, 5)) for _ in range(4)])
+    lengths = torch.tensor([45, 15, 7, 0])
+    decoder = BeamDecoder.build(ALPHABET, FRAME_SECONDS, beam_width=9, nbest=2)
+    rows = [row[:length] for row, length in zip(log_probs, lengths.tolist())]
+    with ThreadPoolExecutor(2) as pool:
+        searches = decoder._search_on_device(log_probs, rows, list("uvwx"), pool)
+    best = decoder.choose([decoder.nbest(*search) for search in searches])
+    for mine, theirs in zip(best, decoder.decode(log_probs, lengths, list("uvwx"))):
+        assert mine.text == theirs.text
+        assert mine.score == pytest.approx(theirs.score, abs=1e-6)
+    impossible = log_probs.clone()
+    impossible[1, 3] = -torch.inf
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ModelError, match="no hypothesis is left for v"):
+        decoder._search_on_device(impossible, [impossible[0, :30], impossible[1, :15]], list("uv"), pool)
