@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.ctc import collapse, ctc_loss
 from asr.decoding.beam import BeamDecoder
-from asr.decoding.search_kernel import score_parts
+from asr.decoding.labelling_scores import score_parts
 from asr.emissions import load_emissions
 from asr.ngram.arpa_writer import write_arpa
 from asr.ngram.kneser_ney import estimate

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.decoding import search_kernel
 from asr.decoding.compiled_search import CompiledSearch
+from asr.decoding.labelling_scores import labelling_log_probs, score_parts
 from asr.decoding.search_options import BeamOptions, Finalist, rank
 from asr.decoding.search_space import SearchSpace, Weights
 from asr.decoding.tensor_search import TensorSearch
@@ -215,7 +215,7 @@ class BeamDecoder:
         return Finalist(tokens, finalist.acoustic if frames is None else _log_probs(frames, [tokens])[0], other=0.0)
 
     def _parts(self, finalist: Finalist) -> ScoreParts:
-        model, words, hot = search_kernel.score_parts(self.tables, np.array(finalist.tokens, np.int64))
+        model, words, hot = score_parts(self.tables, np.array(finalist.tokens, np.int64))
         return ScoreParts(finalist.acoustic, float(model), float(words), float(hot))
 
 
@@ -224,7 +224,7 @@ def _log_probs(frames: Tensor, labellings: Sequence[Sequence[int]]) -> list[floa
     probs = np.exp(frames.numpy().astype(np.float64))
     tokens = np.concatenate([np.array(labelling, np.int64) for labelling in labellings])
     ends = np.cumsum([len(labelling) for labelling in labellings])
-    return [float(value) for value in search_kernel.labelling_log_probs(probs, tokens, ends)]
+    return [float(value) for value in labelling_log_probs(probs, tokens, ends)]
 
 
 def _nothing_left(utterance: str, frame: int) -> str:

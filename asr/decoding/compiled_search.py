@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.decoding import search_arena as arenas
 from asr.decoding import search_kernel as kernel
 from asr.decoding.search_options import BeamOptions, Finalist, rank
 from asr.decoding.search_space import SearchTables
@@ -19,9 +20,9 @@ class CompiledSearch:
         self._tables = tables
         self._options = options
         self._room = options.beam_width * BLOCK_FRAMES
-        self._arena = kernel.new_arena(self._room + 1)
-        self._beam = kernel.new_beam(options.beam_width)
-        self._scratch = kernel.new_scratch(options.beam_width, len(tables.begins_word))
+        self._arena = arenas.new_arena(self._room + 1)
+        self._beam = arenas.new_beam(options.beam_width)
+        self._scratch = arenas.new_scratch(options.beam_width, len(tables.begins_word))
         self._num_nodes = self._num_alive = kernel.begin(self._arena, self._beam, tables)
 
     def advance(self, log_probs: NDArray[np.float32]) -> bool:
@@ -47,26 +48,26 @@ class CompiledSearch:
     def _make_room(self) -> None:
         """See to it that a block of frames finds places: each frame makes at most a beam of new labellings."""
         if self._num_nodes + self._room > len(self._arena):
-            self._arena, self._num_nodes = kernel.compact(
+            self._arena, self._num_nodes = arenas.compact(
                 self._arena, self._beam, self._num_nodes, self._num_alive, self._room
             )
 
     def best_tokens(self) -> tuple[int, ...]:
         """The labelling that leads at the moment."""
-        return tuple(kernel.labelling(self._arena, self._beam.nodes[0]).tolist())
+        return tuple(arenas.labelling(self._arena, self._beam.nodes[0]).tolist())
 
     def num_stable(self) -> int:
         """How many of its first tokens all labellings of the beam share: no later frame can change them."""
-        return int(kernel.num_stable(self._arena, self._beam, self._num_nodes, self._num_alive))
+        return int(arenas.num_stable(self._arena, self._beam, self._num_nodes, self._num_alive))
 
     def commit(self, num_tokens: int) -> None:
         """Decide for the first tokens of the labelling that leads: those that begin otherwise are dropped."""
-        self._num_alive = kernel.commit(self._arena, self._beam, self._num_alive, num_tokens)
+        self._num_alive = arenas.commit(self._arena, self._beam, self._num_alive, num_tokens)
 
     def finalists(self) -> list[Finalist]:
         """All that is in the beam, as if the utterance ended here, best first."""
         others, acoustics = kernel.finish(self._arena, self._beam, self._num_alive, self._tables)
         return rank(
-            Finalist(tuple(kernel.labelling(self._arena, node).tolist()), float(acoustic), float(other))
+            Finalist(tuple(arenas.labelling(self._arena, node).tolist()), float(acoustic), float(other))
             for node, acoustic, other in zip(self._beam.nodes[: self._num_alive], acoustics, others)
         )

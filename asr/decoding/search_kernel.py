@@ -12,107 +12,15 @@ Labellings are nodes of a tree that grows with the search (the arena); the beam 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL
 from asr.decoding.prefix_tree import NOT_A_WORD, ROOT
+from asr.decoding.search_arena import BLANK, NONE, inlined, kernel
 from asr.ngram.lookup import advance as advance_ngram
 from asr.ngram.tables import END_ID, UNKNOWN_ID
-
-BLANK = 0
-NONE = -1
-NEGLIGIBLE = 1e-200
-
-# Without numba's reference counts: nothing here makes arrays, and counting those that are passed around took three
-# quarters of the time. What a kernel works with is made by its caller.
-SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-kernel = njit(**SETTINGS)
-inlined = njit(**SETTINGS, inline="always")
-
-
-# All labellings that were ever in the beam are an array of these, the arena: node 0 is the empty labelling. A node is a
-# cache line.
-NODE = np.dtype(
-    [
-        ("parent", np.int32),
-        ("token", np.int32),  # the last one
-        ("first_child", np.int32),
-        ("next_sibling", np.int32),
-        ("slot", np.int32),  # place in the beam, or NONE
-        ("tree_node", np.int32),  # of the word being spelt
-        ("model_state", np.int32),
-        ("hot_state", np.int32),
-        ("score", np.float64),  # everything but the acoustics
-        ("end_gain", np.float64),  # what the end of the word in hand adds; NaN: not looked up yet
-        ("end_state", np.int32),  # and the language model's state after it
-        ("unused", np.int32, 3),
-    ]
-)
-Arena = NDArray[np.void]
-
-
-class Beam(NamedTuple):
-    """The labellings that are alive, best first, with ln p of all paths that end in a blank, and in the last token."""
-
-    nodes: NDArray[np.int32]  # (beam_width,)
-    blank: NDArray[np.float64]
-    token: NDArray[np.float64]
-
-
-class Scratch(NamedTuple):
-    """What a frame is worked out in. K places in the beam, V tokens, C = K·V + K candidates."""
-
-    row: NDArray[np.float64]  # (V,)
-    scores: NDArray[np.float64]  # (C,) of the candidates
-    sources: NDArray[np.int32]  # (C,) place in the beam
-    appended: NDArray[np.int32]  # (C,) token, or BLANK for a labelling that stays as it is
-    gains: NDArray[np.float64]  # (C,)
-    heap: NDArray[np.int64]  # (K,) the best candidates, the worst of them first
-    picked: NDArray[np.int32]  # (V,)
-    allowed: NDArray[np.bool_]  # (V,) may be appended in this frame
-    reached: NDArray[np.uint64]  # (K, V / 64) a bit for each child that is in the beam
-    totals: NDArray[np.float64]  # (K,) and the rest too
-    stay_blank: NDArray[np.float64]
-    stay_token: NDArray[np.float64]
-    end_bounds: NDArray[np.float64]
-    old_nodes: NDArray[np.int32]
-    old_blank: NDArray[np.float64]
-
-
-def new_scratch(beam_width: int, vocab_size: int) -> Scratch:
-    """Room for the work of a frame."""
-    candidates = beam_width * vocab_size + beam_width
-    return Scratch(
-        row=np.empty(vocab_size),
-        scores=np.empty(candidates),
-        sources=np.empty(candidates, np.int32),
-        appended=np.empty(candidates, np.int32),
-        gains=np.empty(candidates),
-        heap=np.empty(beam_width, np.int64),
-        picked=np.empty(vocab_size, np.int32),
-        allowed=np.ones(vocab_size, np.bool_),
-        reached=np.empty((beam_width, vocab_size // 64 + 1), np.uint64),
-        totals=np.empty(beam_width),
-        stay_blank=np.empty(beam_width),
-        stay_token=np.empty(beam_width),
-        end_bounds=np.empty(beam_width),
-        old_nodes=np.empty(beam_width, np.int32),
-        old_blank=np.empty(beam_width),
-    )
-
-
-def new_arena(capacity: int) -> Arena:
-    """An arena with room for `capacity` labellings; none is in it."""
-    return np.empty(capacity, NODE)
-
-
-def new_beam(beam_width: int) -> Beam:
-    """A beam with room for `beam_width` labellings."""
-    return Beam(np.empty(beam_width, np.int32), np.empty(beam_width), np.empty(beam_width))
 
 
 @kernel
@@ -146,7 +54,7 @@ def _log_add(a: float, b: float) -> float:
 
 
 @inlined
-def _lookup(tables, state, word):
+def lookup(tables, state, word):
     """ln p(word | state) and the state after it."""
     return advance_ngram(
         tables.ngram_words,
@@ -171,7 +79,7 @@ def word_end(tables, tree_node, state):
     if tables.model_kind == WORD_MODEL:
         if word == NOT_A_WORD:
             gain += tables.unknown_penalty
-        log_prob, state = _lookup(tables, state, max(word, UNKNOWN_ID))
+        log_prob, state = lookup(tables, state, max(word, UNKNOWN_ID))
         gain += tables.lm_weight * log_prob
     return gain, state
 
@@ -226,7 +134,7 @@ def _gain(arena, node, token, tables) -> float:
 @inlined
 def _token_gain(tables, state, token):
     word = tables.token_words[token]
-    log_prob, state = _lookup(tables, state, word)
+    log_prob, state = lookup(tables, state, word)
     gain = tables.lm_weight * log_prob
     if word == UNKNOWN_ID:
         gain += tables.unknown_penalty
@@ -478,191 +386,6 @@ def finish(arena, beam, num_alive, tables):
         gain, state = word_end(tables, arena[node].tree_node, arena[node].model_state)
         score = arena[node].score + gain + tables.hot_final[arena[node].hot_state]
         if tables.model_kind != NO_MODEL:
-            score += tables.lm_weight * _lookup(tables, state, END_ID)[0]
+            score += tables.lm_weight * lookup(tables, state, END_ID)[0]
         scores[i] = score
     return scores, acoustics
-
-
-def compact(arena: Arena, beam: Beam, num_nodes: int, num_alive: int, capacity: int) -> tuple[Arena, int]:
-    """Copy what leads to the beam into an arena of at least `capacity` and as much again; returns it and its count."""
-    live = np.flatnonzero(_live(arena, beam, num_nodes, num_alive))
-    renumbered = np.full(num_nodes + 1, NONE, np.int32)  # the last entry is that of NONE
-    renumbered[live] = np.arange(len(live), dtype=np.int32)
-    copy = new_arena(len(live) + capacity)
-    copy[: len(live)] = arena[live]
-    copy["parent"][: len(live)] = renumbered[arena["parent"][live]]
-    beam.nodes[:num_alive] = renumbered[beam.nodes[:num_alive]]
-    _link(copy, len(live))
-    return copy, len(live)
-
-
-@njit(cache=True, nogil=True)
-def _live(arena, beam, num_nodes, num_alive):
-    live = np.zeros(num_nodes, np.bool_)
-    for i in range(num_alive):
-        node = beam.nodes[i]
-        while node != NONE and not live[node]:
-            live[node] = True
-            node = arena[node].parent
-    return live
-
-
-@njit(cache=True, nogil=True)
-def _link(arena, num_nodes):
-    for node in range(num_nodes):
-        arena[node].first_child = NONE
-    for node in range(1, num_nodes):
-        parent = arena[node].parent
-        arena[node].next_sibling = arena[parent].first_child
-        arena[parent].first_child = node
-
-
-@njit(cache=True, nogil=True)
-def labelling(arena, node):
-    """The tokens of a node, first to last."""
-    length = 0
-    ancestor = node
-    while arena[ancestor].parent != NONE:
-        length += 1
-        ancestor = arena[ancestor].parent
-    tokens = np.empty(length, np.int64)
-    for place in range(length - 1, -1, -1):
-        tokens[place] = arena[node].token
-        node = arena[node].parent
-    return tokens
-
-
-@njit(cache=True, nogil=True)
-def num_stable(arena, beam, num_nodes, num_alive) -> int:
-    """How many tokens all labellings of the beam have in common at their beginnings."""
-    depths = np.full(num_nodes, NONE, np.int32)  # of the ancestors of the best
-    node, depth = beam.nodes[0], 0
-    while arena[node].parent != NONE:
-        depth += 1
-        node = arena[node].parent
-    stable, node = depth, beam.nodes[0]
-    while node != NONE:
-        depths[node] = depth
-        depth -= 1
-        node = arena[node].parent
-    for i in range(1, num_alive):
-        node = beam.nodes[i]
-        while depths[node] == NONE:
-            node = arena[node].parent
-        stable = min(stable, depths[node])
-    return stable
-
-
-@kernel
-def commit(arena, beam, num_alive, num_tokens):
-    """Drop the labellings that do not begin with the first `num_tokens` of the best; returns how many are left."""
-    num_left, beginning = 0, NONE
-    for i in range(num_alive):
-        node = beam.nodes[i]
-        ancestor = _beginning(arena, node, num_tokens)
-        if i == 0:
-            beginning = ancestor
-        arena[node].slot = NONE
-        if ancestor == beginning:
-            beam.nodes[num_left], beam.blank[num_left], beam.token[num_left] = node, beam.blank[i], beam.token[i]
-            arena[node].slot = num_left
-            num_left += 1
-    return num_left
-
-
-@kernel
-def _beginning(arena, node, num_tokens) -> int:
-    """The node of a labelling's first tokens; NONE of one that is shorter."""
-    length, ancestor = 0, node
-    while arena[ancestor].parent != NONE:
-        length += 1
-        ancestor = arena[ancestor].parent
-    if length < num_tokens:
-        return NONE
-    for _ in range(length - num_tokens):
-        node = arena[node].parent
-    return node
-
-
-@njit(cache=True, nogil=True)
-def score_parts(tables, tokens):
-    """What a labelling scores besides its acoustics, from scratch: language model, words, hotwords; all weighted."""
-    model, words, hot = 0.0, 0.0, 0.0
-    tree_node, hot_state, state = ROOT, 0, tables.begin_state
-    for position in range(len(tokens) + 1):
-        at_end = position == len(tokens)
-        if (at_end or tables.begins_word[tokens[position]]) and tree_node != ROOT:
-            words += tables.word_bonus
-            if tables.model_kind == WORD_MODEL:
-                word = tables.word_ids[tree_node]
-                if word == NOT_A_WORD:
-                    words += tables.unknown_penalty
-                log_prob, state = _lookup(tables, state, max(word, UNKNOWN_ID))
-                model += tables.lm_weight * log_prob
-        if at_end:
-            break
-        token = tokens[position]
-        tree_node = spell_on(tables, tree_node, token)
-        hot += tables.hot_gains[hot_state, token]
-        hot_state = tables.hot_next[hot_state, token]
-        if tables.model_kind == TOKEN_MODEL:
-            word = tables.token_words[token]
-            log_prob, state = _lookup(tables, state, word)
-            model += tables.lm_weight * log_prob
-            if word == UNKNOWN_ID:
-                words += tables.unknown_penalty
-    if tables.model_kind != NO_MODEL:
-        model += tables.lm_weight * _lookup(tables, state, END_ID)[0]
-    return model, words, hot + tables.hot_final[hot_state]
-
-
-@njit(cache=True, nogil=True)
-def labelling_log_probs(probs, tokens, ends):
-    """ln p of labellings, all their paths. probs: (T, V) float64, no logarithms; tokens of all in a row; their ends."""
-    log_probs = np.empty(len(ends))
-    start = 0
-    for i, end in enumerate(ends):
-        log_probs[i] = _forward_pass(probs, tokens[start:end], np.zeros(end - start + 1), np.zeros(end - start))
-        start = end
-    return log_probs
-
-
-@kernel
-def _forward_pass(probs, tokens, blank, token):
-    """The forward pass of Graves et al. 2006, rescaled in every frame.
-
-    blank: (U + 1,) zeros, of the paths that end in a blank before or after a token; token: (U,) zeros, in a token. Only
-    states from which the end can still be reached are carried on, so that nothing that is lost by rounding would have
-    mattered.
-    """
-    num_frames, num_tokens = len(probs), len(tokens)
-    if num_frames == 0:
-        return 0.0 if num_tokens == 0 else -np.inf
-    blank[0] = probs[0, BLANK]
-    if num_tokens > 0:
-        token[0] = probs[0, tokens[0]]
-    total, scale = 0.0, 1.0
-    for t in range(1, num_frames):
-        factor = 1.0 / scale
-        p_blank = probs[t, BLANK] * factor
-        total += math.log(scale)
-        first = max(0, num_tokens - (num_frames - t))
-        new_scale = 0.0
-        for u in range(min(num_tokens - 1, t), first - 1, -1):
-            p = token[u] + blank[u]
-            if u > 0 and tokens[u - 1] != tokens[u]:
-                p += token[u - 1]
-            p *= probs[t, tokens[u]] * factor
-            q = (blank[u + 1] + token[u]) * p_blank
-            # Beside a sum of 1 these are nothing, and denormal numbers would be a hundred times slower.
-            blank[u + 1] = q if q > NEGLIGIBLE else 0.0
-            token[u] = p if p > NEGLIGIBLE else 0.0
-            new_scale += blank[u + 1] + token[u]
-        blank[0] *= p_blank
-        if first == 0:
-            new_scale += blank[0]
-        if new_scale == 0.0:
-            return -np.inf
-        scale = new_scale
-    end = blank[num_tokens] + (token[num_tokens - 1] if num_tokens > 0 else 0.0)
-    return total + math.log(end) if end > 0.0 else -np.inf

@@ -8,7 +8,7 @@ import torch
 from brute_force import Pieces, labelling_log_probs, random_log_probs, random_ngrams, sentence_log_prob
 
 from asr.ctc import ctc_loss
-from asr.decoding import search_kernel
+from asr.decoding import labelling_scores
 from asr.decoding.compiled_search import CompiledSearch
 from asr.decoding.search_options import BeamOptions, Finalist
 from asr.decoding.search_space import SearchSpace, Weights
@@ -142,7 +142,7 @@ def test_with_hotwords(phrases, tokenizer):
 
 
 def labelling_log_prob(probs: np.ndarray, tokens: np.ndarray) -> float:
-    return float(search_kernel.labelling_log_probs(probs, tokens, np.array([len(tokens)]))[0])
+    return float(labelling_scores.labelling_log_probs(probs, tokens, np.array([len(tokens)]))[0])
 
 
 def test_the_forward_pass_sums_all_paths():
