@@ -191,22 +191,22 @@ class Config:
     machine: MachineConfig = field(default_factory=MachineConfig)
 
 
+Schema = TypeVar("Schema")
+
+
 def register() -> None:
     """Make the schema known to Hydra as `schema`, on which configs/config.yaml builds."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def resolve(config: DictConfig) -> Config:
-    """Hydra's composed config as plain dataclasses, every interpolation resolved."""
+def resolve(config: DictConfig, schema: type[Schema]) -> Schema:
+    """Hydra's composed config as the plain dataclasses of its schema, every interpolation resolved."""
     try:
         resolved = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
-    assert isinstance(resolved, Config)
+    assert isinstance(resolved, schema)
     return resolved
-
-
-Schema = TypeVar("Schema")
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from asr.data.sampler import Draw, fill_batches
 from asr.errors import ConfigError, ManifestError
 from asr.features import CORPUS_NORMALIZATIONS, GlobalStatistics
 from asr.files import replacing, write_json_lines
+from asr.language_config import LanguageConfig
 from asr.model_card import model_card
 from asr.model_directory import write_model
 from asr.recognizer import Recognizer
@@ -244,8 +245,8 @@ def task_options(config: Config) -> AcousticOptions:
     )
 
 
-def loop_options(config: Config) -> LoopOptions:
-    """The loop's share of the config."""
+def loop_options(config: Config | LanguageConfig) -> LoopOptions:
+    """The loop's share of a config, of acoustic models and language models alike."""
     training = config.training
     return LoopOptions(
         seed=config.seed,

@@ -7,11 +7,9 @@ acoustic models.
 from dataclasses import dataclass, field
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
 from asr.config import OptimConfig
-from asr.errors import ConfigError
 
 
 @dataclass
@@ -84,13 +82,3 @@ def register_language() -> None:
     store = ConfigStore.instance()
     store.store(name="language_schema", node=LanguageConfig)
     store.store(name=PRIMARY, node={"defaults": ["language_schema", {"model": "lstm_2x512"}, "_self_"]})
-
-
-def resolve_language(config: DictConfig) -> LanguageConfig:
-    """Hydra's composed config as plain dataclasses, every interpolation resolved."""
-    try:
-        resolved = OmegaConf.to_object(config)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
-    assert isinstance(resolved, LanguageConfig)
-    return resolved

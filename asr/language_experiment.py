@@ -17,7 +17,7 @@ from asr.config import TextConfig
 from asr.data.text_corpus import TextCorpus, encode_corpus
 from asr.decoding.rescoring import LanguageModelScorer
 from asr.errors import ConfigError, TextError
-from asr.experiment import build_fabric
+from asr.experiment import build_fabric, loop_options
 from asr.files import write_json
 from asr.language_builders import build_language_model, language_model_card, language_model_files
 from asr.language_config import LanguageConfig
@@ -29,7 +29,7 @@ from asr.text.normalize import normalize
 from asr.text.tokenizer import load_tokenizer, tokenizer_from_json
 from asr.text.tokens import Tokenizer
 from asr.training.language_task import LanguageTask
-from asr.training.loop import LoopOptions, Trainer
+from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
 from asr.training.run_directory import write_environment
 
@@ -188,19 +188,4 @@ def describe(
         f"{train.num_sentences} sentences to train on, {len(dev.ids)} in {dev.num_sentences} to validate on; "
         f"{fabric.device}, {fabric._precision.precision}",
         highlight=False,
-    )
-
-
-def loop_options(config: LanguageConfig) -> LoopOptions:
-    """The loop's share of the config."""
-    training = config.training
-    return LoopOptions(
-        seed=config.seed,
-        epochs=training.epochs,
-        clip_norm=config.optim.clip_norm,
-        patience=training.patience,
-        average_best=training.average_best,
-        checkpoint_minutes=training.checkpoint_minutes,
-        log_every_steps=training.log_every_steps,
-        nonfinite_patience=training.nonfinite_patience,
     )

@@ -23,7 +23,7 @@ def compose_recipe(recipe: str, overrides: Sequence[str]) -> Config:
     register()
     with initialize_config_dir(str(resource_directory("configs")), version_base="1.3"):
         try:
-            return resolve(compose("config", overrides=[f"+recipe={recipe}", *overrides]))
+            return resolve(compose("config", overrides=[f"+recipe={recipe}", *overrides]), Config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error)) from error
 

@@ -45,8 +45,9 @@ def compose_language(
     from omegaconf.errors import OmegaConfBaseException
 
     from asr.cli.compose import explain
+    from asr.config import resolve
     from asr.errors import ConfigError
-    from asr.language_config import PRIMARY, register_language, resolve_language
+    from asr.language_config import PRIMARY, LanguageConfig, register_language
     from asr.resources import resource_directory
 
     register_language()
@@ -58,7 +59,7 @@ def compose_language(
     composed.texts = [str(readable(path)) for path in texts]
     composed.dev = [str(readable(path)) for path in dev]
     composed.run_dir = str(output)
-    return resolve_language(composed)
+    return resolve(composed, LanguageConfig)
 
 
 def readable(path: Path) -> Path:

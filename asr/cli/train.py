@@ -33,7 +33,7 @@ def train(overrides: list[str] | None = Overrides) -> None:
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
-    from asr.config import register, resolve
+    from asr.config import Config, register, resolve
     from asr.errors import AsrError, Interrupted
     from asr.resources import resource_directory
 
@@ -47,7 +47,7 @@ def train(overrides: list[str] | None = Overrides) -> None:
         if errors and isinstance(errors[-1], Interrupted):
             return  # Ctrl-C ends a sweep, not one of its jobs
         try:
-            config = resolve(composed)
+            config = resolve(composed, Config)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 config.run_dir = str(Path(HydraConfig.get().runtime.output_dir))
             train_stage(config)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import LanguageModelError, TextError
-from asr.ngram.compression import read_blocks
+from asr.ngram.compression import byte_counter, read_blocks
 
 Progress = Callable[[float], None]  # is told the share of the file that is read, 0-1
 
@@ -28,7 +28,7 @@ class BlockReader:
     def __init__(self, path: str | Path, on_progress: Progress | None = None) -> None:
         self.path = path
         self.line_number = 1  # of the next line
-        self._pieces = read_blocks(path, None if on_progress is None else _byte_counter(Path(path), on_progress))
+        self._pieces = read_blocks(path, byte_counter([path], on_progress))
         self._block = b""
         self._position = 0
         self._carry = b""  # the beginning of a line whose end is in the next block
@@ -93,15 +93,3 @@ class BlockReader:
             line_number = self.line_number + self._block.count(b"\n", 0, error.start)
             byte = self._block[error.start]
             raise self.error(f"expected UTF-8, got the byte 0x{byte:02X}; convert the file", line_number) from error
-
-
-def _byte_counter(path: Path, on_progress: Progress) -> Callable[[int], None]:
-    total = path.stat().st_size if path.is_file() else 0
-    done = 0
-
-    def count(num_bytes: int) -> None:
-        nonlocal done
-        done += num_bytes
-        on_progress(done / max(total, done))
-
-    return count

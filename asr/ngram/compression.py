@@ -8,7 +8,7 @@ import itertools
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol, cast
@@ -61,6 +61,21 @@ def read_blocks(path: str | Path, on_bytes: Callable[[int], None] | None = None)
         ) from error
     except OSError as error:
         raise TextError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def byte_counter(paths: Sequence[str | Path], on_progress: Callable[[float], None] | None) -> Callable[[int], None]:
+    """What turns bytes read of some files into calls of `on_progress` with the share that is done."""
+    if on_progress is None or any(str(path) == STDIN for path in paths):  # who knows how long standard input is
+        return lambda _: None
+    total = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    done = 0
+
+    def count(num_bytes: int) -> None:
+        nonlocal done
+        done += num_bytes
+        on_progress(done / max(total, done))
+
+    return count
 
 
 def source_name(path: str | Path) -> str:

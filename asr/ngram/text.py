@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import ConfigError, TextError
-from asr.ngram.compression import STDIN, read_blocks, source_name
+from asr.ngram.compression import byte_counter, read_blocks, source_name
 from asr.ngram.tables import BEGIN, BEGIN_ID, END, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 
 _UNKNOWN_ALIAS = "<UNK>"  # KenLM reads it in an ARPA file as <unk>, which so would be there twice
@@ -61,7 +61,7 @@ def read_corpus(
         ConfigError: `vocab_limit` or `vocabulary` makes no sense.
     """
     paths = list(paths)
-    count_bytes = _byte_counter(paths, on_progress)
+    count_bytes = byte_counter(paths, on_progress)
     blocks = itertools.chain.from_iterable(_line_blocks(path, count_bytes) for path in paths)
     return _encode(blocks, vocab_limit, vocabulary, ", ".join(map(source_name, paths)))
 
@@ -109,20 +109,6 @@ class _LineBlock:
     source: str
     first_line: int  # counted from 1
     data: bytes
-
-
-def _byte_counter(paths: Sequence[str | Path], on_progress: Callable[[float], None] | None) -> Callable[[int], None]:
-    if on_progress is None or any(str(path) == STDIN for path in paths):  # who knows how long standard input is
-        return lambda _: None
-    total = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
-    done = 0
-
-    def count(num_bytes: int) -> None:
-        nonlocal done
-        done += num_bytes
-        on_progress(done / max(total, done))
-
-    return count
 
 
 def _line_blocks(path: str | Path, on_bytes: Callable[[int], None]) -> Iterator[_LineBlock]:
