@@ -3,15 +3,17 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 from asr.errors import ConfigError
 from asr.resources import resource_directory
 
 # prepare(name, options, out_dir, asr_data): see recipes/digits/prepare.py
 Prepare = Callable[[str, Mapping[str, object], Path, Path | None], None]
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,27 @@ def load_recipe(name: str) -> RecipeCode:
     _load(package, directory / "__init__.py", is_package=True)
     module = _load(f"{package}.prepare", directory / "prepare.py", is_package=False)
     return RecipeCode(directory, module.prepare)
+
+
+def parse_options(kind: type[Options], options: Mapping[str, object]) -> Options:
+    """A recipe's `data.options` as a dataclass whose fields all have defaults: by name and of the right type.
+
+    A field that holds a tuple takes a list of strings. Raises `ConfigError` that names the option that is wrong.
+    """
+    defaults = kind()
+    known = {field.name: type(getattr(defaults, field.name)) for field in fields(cast("Any", kind))}
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"data.options: unknown option {name!r}; expected {', '.join(known) or 'none'}")
+        if known[name] is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
+            values[name] = tuple(value)
+        elif type(value) is known[name]:
+            values[name] = value
+        else:
+            expected = "a list of strings" if known[name] is tuple else known[name].__name__
+            raise ConfigError(f"data.options.{name}: expected {expected}, got {value!r}")
+    return kind(**values)
 
 
 def _load(name: str, path: Path, is_package: bool) -> ModuleType:

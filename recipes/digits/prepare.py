@@ -6,10 +6,8 @@ Both leave `train.jsonl`, `dev.jsonl`, `test-strings.jsonl`, `test-singles.jsonl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,11 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from asr.data.corpora import whole_directory
 from asr.data.manifest import write_manifest
 from asr.errors import ConfigError
+from asr.recipe import parse_options
 
 from . import fsdd, synthetic
 from .common import SPLITS
-
-Options = TypeVar("Options", synthetic.SyntheticOptions, fsdd.FsddOptions)
 
 # What may lie in `out_dir` from an earlier time; `prepared.json` is the command line's note of how it was made.
 PRODUCTS = ("audio", "prepared.json", *(f"{split}.jsonl" for split in SPLITS))
@@ -50,18 +47,6 @@ def prepare(name: str, options: Mapping[str, object], out_dir: Path, asr_data: P
         splits = make(temporary, lambda done, total: bar.update(task, advance=done, total=total))
         for split in SPLITS:
             write_manifest(temporary / f"{split}.jsonl", splits[split])
-
-
-def parse_options(kind: type[Options], options: Mapping[str, object]) -> Options:
-    """Options by name and of the right type; raises `ConfigError` that names the one that is not."""
-    defaults = kind()
-    known = {field.name: type(getattr(defaults, field.name)) for field in fields(kind)}
-    for name, value in options.items():
-        if name not in known:
-            raise ConfigError(f"unknown option {name!r} of {kind.__name__}; expected {', '.join(known)}")
-        if type(value) is not known[name]:
-            raise ConfigError(f"option {name}: expected {known[name].__name__}, got {value!r}")
-    return kind(**cast("dict[str, Any]", dict(options)))
 
 
 def _progress() -> Progress:

@@ -47,7 +47,7 @@ def contents(folder):
     ("name", "options", "message"),
     [
         ("timit", {}, "expected synthetic or fsdd, got 'timit'"),
-        ("synthetic", {"num_trian": 5}, "unknown option 'num_trian' .*num_train"),
+        ("synthetic", {"num_trian": 5}, "unknown option 'num_trian'.*num_train"),
         ("synthetic", {"held_out_speaker": "theo"}, "unknown option 'held_out_speaker'"),
         ("synthetic", {"num_train": "5"}, "num_train: expected int, got '5'"),
         ("synthetic", {"num_train": True}, "num_train: expected int, got True"),

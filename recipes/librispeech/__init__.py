@@ -1,0 +1,1 @@
+"""The recipe `librispeech`: read books."""

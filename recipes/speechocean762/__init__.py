@@ -1,0 +1,1 @@
+"""The recipe `speechocean762`: sentences read by Mandarin speakers, half of them children."""
