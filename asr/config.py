@@ -30,7 +30,7 @@ class DataConfig:
     sample_rate: int = 16000
     min_duration_seconds: float = 0.05
     max_duration_seconds: float = 35.0
-    batch_seconds: float = 160.0  # padded audio in one batch
+    batch_seconds: float = 160.0  # padded audio in one batch; 0: one utterance a batch
 
 
 @dataclass
@@ -121,6 +121,7 @@ class OptimConfig:
     final_lr_share: float = 0.01  # cosine ends there, plateau stops halving there
     plateau_factor: float = 0.5
     plateau_patience: int = 2  # epochs
+    weight_noise: float = 0.0  # standard deviation of Gaussian noise on the weights in each step; 0: none
 
 
 @dataclass
@@ -128,12 +129,14 @@ class TrainingConfig:
     """The loop."""
 
     epochs: int = 40
-    patience: int = 0  # epochs without a better WER until it stops; 0: never
+    criterion: str = "wer"  # wer | loss: what is lowest on the development set in the best epoch
+    patience: int = 0  # epochs without a better one until it stops; 0: never
     average_best: int = 5  # the exported model is the mean of up to this many best epochs, by validation loss
     checkpoint_minutes: float = 10.0
     log_every_steps: int = 10
     num_samples: int = 3  # reference and hypothesis pairs shown after each epoch
     nonfinite_patience: int = 10  # successive steps with a non-finite gradient until it stops
+    initial_model: str = ""  # a model directory, whose weights a new run starts from
 
 
 @dataclass
@@ -163,6 +166,17 @@ class DecodingConfig:
 
 
 @dataclass
+class ScoringConfig:
+    """How the test sets of a run are scored: resuming does not compare it."""
+
+    alignment: str = "levenshtein"  # levenshtein (jiwer's and Kaldi's counts) | sclite
+    unit: str = "word"  # word | character (for scripts that do not part words)
+    folding: str = ""  # timit39, or a file: phones that count as the same
+    normalizers: list[str] = field(default_factory=list)  # basic, english: further scores beside the raw one
+    fields: list[str] = field(default_factory=list)  # of the manifest, to break results down by
+
+
+@dataclass
 class MachineConfig:
     """What changes from machine to machine and not the result: resuming does not compare it."""
 
@@ -188,6 +202,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
 

@@ -1,10 +1,12 @@
 """A training run put together: data checked, objects built, trained, and exported as a model directory."""
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,9 +24,10 @@ from asr.builders import (
     build_spec_augment,
     build_tokenizer,
     check_case,
+    load_model,
     model_files,
 )
-from asr.config import Config
+from asr.config import Config, DecodingConfig, difference, to_json
 from asr.data.audio_cache import AudioStore
 from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.doctor import Requirements, Usable, usable
@@ -35,7 +38,7 @@ from asr.features import CORPUS_NORMALIZATIONS, GlobalStatistics
 from asr.files import replacing, write_json_lines
 from asr.language_config import LanguageConfig
 from asr.model_card import model_card
-from asr.model_directory import write_model
+from asr.model_directory import read_config, write_model
 from asr.recognizer import Recognizer
 from asr.text.normalize import normalize
 from asr.text.tokenizer import load_tokenizer
@@ -47,6 +50,8 @@ from asr.training.run_directory import write_environment
 from asr.types import Utterance
 
 NAMED_DROPS = 5  # utterances named on the screen; dropped.jsonl names them all
+NAMED_TOKENS = 5  # in which two models differ
+FREE_TO_DIFFER = ("dropout", "initialization")  # between a model and the one whose weights it starts from
 
 
 def train(config: Config, run_dir: Path, console: Console) -> Path:
@@ -111,7 +116,16 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
         task_options(config),
     )
     optimizer, schedule = build_optimizer(config.optim, recognizer.model), build_schedule(config.optim)
-    trainer = Trainer(fabric, task, optimizer, schedule, monitor, run_dir / "checkpoints", loop_options(config))
+    trainer = Trainer(
+        fabric,
+        task,
+        optimizer,
+        schedule,
+        monitor,
+        run_dir / "checkpoints",
+        loop_options(config),
+        partial(load_initial_model, config, recognizer, console) if config.training.initial_model else None,
+    )
     return Run(trainer, recognizer)
 
 
@@ -221,6 +235,46 @@ def set_global_statistics(recognizer: Recognizer, data: SpeechDataset, run_dir: 
     recognizer.features.load_state_dict(load_file(path))
 
 
+def load_initial_model(config: Config, recognizer: Recognizer, console: Console) -> None:
+    """Put the weights of `training.initial_model` into the recognizer's model; features stay as this run's data say.
+
+    Raises `ModelError` when the directory is damaged, `ConfigError` that lists what differs when its weights mean
+    something else than this run's would: another architecture, other features or other tokens.
+    """
+    path = Path(config.training.initial_model)
+    initial = load_model(path, decoding=DecodingConfig())
+    described = read_config(path)
+    parts = ("sample_rate", "case", "features", "model")
+    ours = {"sample_rate": config.data.sample_rate, "case": config.text.case}
+    ours |= {"features": to_json(config.features), "model": to_json(config.model)}
+    lines = difference({part: described[part] for part in parts}, ours)
+    lines = [line for line in lines if not line.startswith(tuple(f"model.{name}:" for name in FREE_TO_DIFFER))]
+    lines += token_difference(initial.tokenizer, recognizer.tokenizer)
+    if lines:
+        listing = "\n  ".join(lines)
+        raise ConfigError(
+            f"training.initial_model: the weights of {path} cannot start this run, which differs in (there -> here):\n"
+            f"  {listing}\nGo back to that config, or start from another model."
+        )
+    recognizer.model.load_state_dict(initial.model.state_dict())
+    console.print(f"starting from the weights of {path}", highlight=False)
+
+
+def token_difference(there: Tokenizer, here: Tokenizer) -> list[str]:
+    """In which tokens two tokenizers differ, in a line; none when they number the same tokens alike."""
+    if there.vocab == here.vocab:
+        return []
+    lost, new = ([t for t in one.vocab if t not in other.vocab] for one, other in ((there, here), (here, there)))
+    if not lost and not new:
+        return ["tokens: the same in another order"]
+    named = [
+        f"only {where} {', '.join(map(repr, some[:NAMED_TOKENS]))}"
+        for where, some in (("there", lost), ("here", new))
+        if some
+    ]
+    return [f"tokens: {len(there.vocab)} -> {len(here.vocab)}; {'; '.join(named)}"]
+
+
 def describe(recognizer: Recognizer, train: Usable, dev: Usable, fabric: Fabric, console: Console) -> None:
     """One look at what is about to be trained."""
     num_weights = sum(parameter.numel() for parameter in recognizer.model.parameters())
@@ -242,12 +296,17 @@ def task_options(config: Config) -> AcousticOptions:
         speeds=config.augment.speeds,
         num_samples=config.training.num_samples,
         num_workers=config.machine.num_workers,
+        criterion=config.training.criterion,
     )
 
 
 def loop_options(config: Config | LanguageConfig) -> LoopOptions:
     """The loop's share of a config, of acoustic models and language models alike."""
     training = config.training
+    if not 0 <= config.optim.weight_noise < math.inf:
+        raise ConfigError(
+            f"optim.weight_noise: expected a finite deviation of 0 or more, got {config.optim.weight_noise}"
+        )
     return LoopOptions(
         seed=config.seed,
         epochs=training.epochs,
@@ -257,4 +316,5 @@ def loop_options(config: Config | LanguageConfig) -> LoopOptions:
         checkpoint_minutes=training.checkpoint_minutes,
         log_every_steps=training.log_every_steps,
         nonfinite_patience=training.nonfinite_patience,
+        weight_noise=config.optim.weight_noise,
     )

@@ -16,9 +16,10 @@ from asr.errors import AsrError, ConfigError, Interrupted, ManifestError
 from asr.evaluation import evaluate
 from asr.experiment import build_run
 from asr.training.acoustic_task import AcousticTask
-from asr.training.checkpoint import average, list_checkpoints, load_checkpoint
+from asr.training.checkpoint import average, checkpoint_number, list_checkpoints, load_checkpoint
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
+from asr.training.task import Validation
 
 TEXTS = ["ab", "ba", "bad", "dab", "a bad cab", "cab", "add a cab", "abba", "dad", "a dad", "bad dad", "cab ab"]
 SMALL = [
@@ -134,6 +135,25 @@ def test_the_exported_mean_is_the_one_that_validates_best(corpus, tmp_path):
             losses[number] = trainer.task.validate().values["loss"]
     assert chosen.values["loss"] == min(losses.values())
     assert len(chosen.checkpoints) == min(losses, key=losses.__getitem__)
+
+
+@pytest.mark.parametrize(("criterion", "best"), [("wer", 0), ("loss", 1)])
+def test_the_criterion_chooses_among_epochs(corpus, tmp_path, monkeypatch, criterion, best):
+    values = iter([{"wer": 0.1, "loss": 3.0}, {"wer": 0.3, "loss": 1.0}, {"wer": 0.2, "loss": 2.0}])
+    monkeypatch.setattr(
+        AcousticTask, "validate", lambda task: Validation({"cer": 0.1, "blank_share": 0.5} | next(values))
+    )
+    (tmp_path / "run").mkdir()
+    overrides = [f"training.criterion={criterion}", "training.epochs=3", "training.average_best=1"]
+    with Monitor(tmp_path, 3) as monitor:
+        trainer = build_run(configure(corpus, tmp_path / "run", *overrides), tmp_path / "run", monitor).trainer
+        trainer.fit()
+    assert [checkpoint_number(path) for path in trainer.best_checkpoints()] == [best]
+
+
+def test_an_unknown_criterion_is_refused(corpus, tmp_path):
+    with pytest.raises(ConfigError, match="wer or loss, got 'accuracy'"):
+        train_stage(configure(corpus, tmp_path / "run", "training.criterion=accuracy"))
 
 
 def test_another_seed_is_another_run(corpus, tmp_path):

@@ -11,6 +11,7 @@ from asr.augment import SpecAugment, draw_speeds
 from asr.ctc import blank_share, check_targets, ctc_loss
 from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.sampler import Draw, plan_epoch, plan_in_order
+from asr.errors import ConfigError
 from asr.features import Filterbank
 from asr.recognizer import Recognizer
 from asr.scoring.errors import Score, score
@@ -18,6 +19,7 @@ from asr.training.task import StepLoss, Validation
 from asr.types import Batch
 
 NAMED_UTTERANCES = 5  # in messages about a batch
+CRITERIA = ("wer", "loss")
 ALL_BLANK = 0.999
 ALL_BLANK_HINT = (
     "[yellow]  only blanks so far: usual in the first epochs; if it stays so, lower the learning rate "
@@ -34,12 +36,14 @@ class AcousticOptions:
     speeds: Sequence[float]
     num_samples: int
     num_workers: int
+    criterion: str = "wer"
 
 
 class AcousticTask:
-    """Teaches `recognizer`'s model the utterances of `train`; `dev` chooses among epochs by word error rate."""
+    """Teaches `recognizer`'s model the utterances of `train`; `dev` chooses among epochs.
 
-    criterion = "wer"
+    Raises `ConfigError` for a criterion that is neither "wer" nor "loss".
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class AcousticTask:
         self.dev_data = dev
         self.device = device
         self.options = options
+        self.criterion = _checked_criterion(options.criterion)
         self.features: Filterbank = recognizer.features.to(device)
         self._durations = np.array([u.duration for u in train.store.utterances])
 
@@ -140,3 +145,9 @@ class AcousticTask:
 
     def restore(self, carried: Mapping[str, Tensor]) -> None:
         """Nothing was carried."""
+
+
+def _checked_criterion(name: str) -> str:
+    if name not in CRITERIA:
+        raise ConfigError(f"training.criterion: expected {' or '.join(CRITERIA)}, got {name!r}")
+    return name

@@ -8,8 +8,8 @@ weights is tensors of the task. A checkpoint therefore needs no random state, an
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,7 @@ from asr.training.checkpoint import (
 from asr.training.monitor import Monitor
 from asr.training.optim import Schedule, set_learning_rate
 from asr.training.task import Task, Validation
+from asr.training.weight_noise import WeightNoise
 
 KEPT_RESUME_CHECKPOINTS = 2
 STEP_STREAM = 4  # of random numbers; the others are in asr/augment.py and asr/data
@@ -51,6 +52,7 @@ class LoopOptions:
     checkpoint_minutes: float
     log_every_steps: int
     nonfinite_patience: int
+    weight_noise: float = 0.0  # standard deviation; 0: none
 
 
 @dataclass
@@ -81,7 +83,11 @@ class ChosenMean:
 
 
 class Trainer:
-    """Trains a task's model, choosing among epochs by the task's criterion."""
+    """Trains a task's model, choosing among epochs by the task's criterion.
+
+    `load_initial_weights`, where given, puts weights to start from into the model; it is called at the start of a run
+    and not when one goes on.
+    """
 
     def __init__(
         self,
@@ -92,6 +98,7 @@ class Trainer:
         monitor: Monitor,
         checkpoints: Path,
         options: LoopOptions,
+        load_initial_weights: Callable[[], None] | None = None,
     ) -> None:
         self.fabric = fabric
         self.task = task
@@ -100,7 +107,10 @@ class Trainer:
         self.checkpoints = checkpoints
         self.options = options
         self.position = Position()
+        self.load_initial_weights = load_initial_weights
         self.model, self.optimizer = fabric.setup(task.model, optimizer)
+        noise = options.weight_noise
+        self.weight_noise = WeightNoise(task.model, noise, options.seed) if noise else None
         self._stop_requested = False
         self._nonfinite_in_a_row = 0
         self._saved_at = time.monotonic()
@@ -176,8 +186,9 @@ class Trainer:
         )
         lr = self.schedule(position.step, progress, position.error_rates)
         set_learning_rate(self.optimizer, lr)
-        loss = self.task.loss(self.model, batch)
-        self.fabric.backward(loss.nats / max(1, loss.num_labels))
+        with self.weight_noise.added(position.step) if self.weight_noise else nullcontext():
+            loss = self.task.loss(self.model, batch)
+            self.fabric.backward(loss.nats / max(1, loss.num_labels))
         loss_nats = float(loss.nats.detach())
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm))
         if math.isfinite(norm):
@@ -262,6 +273,8 @@ class Trainer:
             self.task.restore(without_prefix("carried.", checkpoint.tensors))
             self.position = Position(**checkpoint.state)
             self.monitor.note(f"resuming in epoch {self.position.epoch + 1} after step {self.position.step}")
+        elif self.load_initial_weights is not None:
+            self.load_initial_weights()
         self.monitor.resume(self.position.step, self.position.epoch)
 
 

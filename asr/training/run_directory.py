@@ -16,8 +16,8 @@ from asr.errors import ConfigError
 from asr.files import write_json
 
 CONFIG = "config.json"
-# Where a run lies and what it runs on may change between stopping and going on; nothing else.
-NOT_COMPARED = ("run_dir", "machine")
+# Where a run lies, what it runs on and how its results are scored may change between stopping and going on.
+NOT_COMPARED = ("run_dir", "machine", "scoring")
 PACKAGES = ("torch", "torchaudio", "numpy", "soundfile", "soxr", "lightning-fabric", "sentencepiece", "jiwer")
 
 Difference = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
