@@ -41,6 +41,7 @@ bench: .venv/installed  ## speed against references, in this machine's own ratio
 	$(BIN)/python tools/bench.py features
 	$(BIN)/python tools/bench.py recurrent
 	$(BIN)/python tools/bench.py decoding
+	$(BIN)/python tools/bench.py scoring
 
 dist: .venv/installed  ## wheel and sdist, in dist/
 	$(BIN)/python -m build --outdir dist .

@@ -15,6 +15,7 @@ from asr.config import (
     FeaturesConfig,
     ModelConfig,
     OptimConfig,
+    ScoringConfig,
     TextConfig,
     from_json,
     to_json,
@@ -29,6 +30,7 @@ from asr.models.acoustic import AcousticModel
 from asr.models.frontend import ConvFrontend, FrameStacking, Frontend, Identity
 from asr.models.recurrent import RecurrentStack
 from asr.recognizer import Recognizer
+from asr.scoring.assessment import Comparison
 from asr.text.bpe import BpeTokenizer
 from asr.text.lexicon import Lexicon
 from asr.text.normalize import Case
@@ -152,6 +154,11 @@ def build_schedule(config: OptimConfig) -> Schedule:
         )
     except ValueError as error:
         raise ConfigError(f"optim.schedule: {error}") from error
+
+
+def build_comparison(config: ScoringConfig) -> Comparison:
+    """How the results of a run's test sets are scored."""
+    return Comparison(config.alignment, config.unit, config.folding, tuple(config.normalizers), tuple(config.fields))
 
 
 def build_recognizer(

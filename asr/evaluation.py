@@ -13,11 +13,12 @@ from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.sampler import Draw, plan_in_order
 from asr.emissions import EmissionBatch
 from asr.errors import ManifestError
-from asr.files import write_json, write_json_lines
+from asr.files import write_json_lines
 from asr.progress import track
 from asr.recognizer import Recognizer
-from asr.scoring.display import hypothesis_rows, score_json
-from asr.scoring.errors import Score, score
+from asr.scoring.assessment import AS_WRITTEN, Assessment, Comparison, assess
+from asr.scoring.display import score_json
+from asr.scoring.scored_set import Details
 from asr.text.normalize import normalize
 from asr.types import Batch, Hypothesis, Seconds, Utterance
 
@@ -27,22 +28,31 @@ OnEmissions = Callable[[EmissionBatch], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Recognition:
+    """What was recognised, by utterance id, and each utterance's even share of the time that its batch took."""
+
+    hypotheses: dict[str, Hypothesis]
+    seconds: dict[str, Seconds]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The outcome for one test set."""
 
-    score: Score
+    assessment: Assessment
     summary: dict[str, Any]  # what score.json holds
-    hypotheses: dict[str, Hypothesis]  # by utterance id
+    recognition: Recognition
     utterances: Sequence[Utterance]  # with their texts as scored
 
-    def write(self, directory: Path) -> None:
-        """Write score.json, hypotheses.jsonl and, where there are alternatives, nbest.jsonl; an older one goes."""
-        write_json(directory / "score.json", self.summary)
-        write_json_lines(directory / "hypotheses.jsonl", hypothesis_rows(self.score))
-        if any(hypothesis.alternatives for hypothesis in self.hypotheses.values()):
-            write_json_lines(directory / "nbest.jsonl", nbest_rows(self.hypotheses))
+    def write_nbest(self, directory: Path) -> bool:
+        """Write nbest.jsonl where there are alternatives, else remove an older one; returns whether there are."""
+        hypotheses = self.recognition.hypotheses
+        has_alternatives = any(hypothesis.alternatives for hypothesis in hypotheses.values())
+        if has_alternatives:
+            write_json_lines(directory / "nbest.jsonl", nbest_rows(hypotheses))
         else:
             (directory / "nbest.jsonl").unlink(missing_ok=True)
+        return has_alternatives
 
 
 def nbest_rows(hypotheses: Mapping[str, Hypothesis]) -> Iterator[dict[str, Any]]:
@@ -57,6 +67,9 @@ def evaluate(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
     *,
+    name: str = "test",
+    system: str = "model",
+    comparison: Comparison = AS_WRITTEN,
     num_workers: int = 2,
     show_progress: bool = False,
     on_emissions: OnEmissions | None = None,
@@ -69,19 +82,28 @@ def evaluate(
     Args:
         recognizer: the model
         utterances: the test set
+        name: of the test set
+        system: the model's name in reports
+        comparison: how texts are compared
         num_workers: threads that read audio ahead
         show_progress: a bar on standard error
         on_emissions: called with each batch of log-probabilities, where the model is, before it is decoded
     """
     utterances = normalized(utterances, recognizer)
     started = time.perf_counter()
-    hypotheses = recognize_all(recognizer, utterances, num_workers, show_progress, on_emissions)
+    recognition = recognize_all(recognizer, utterances, num_workers, show_progress, on_emissions)
     decode_seconds = time.perf_counter() - started
-    result = score({u.id: u.text for u in utterances}, {id: h.text for id, h in hypotheses.items()})
+    assessment = assess(
+        name,
+        system,
+        {u.id: u.text for u in utterances},
+        {id: hypothesis.text for id, hypothesis in recognition.hypotheses.items()},
+        {u.id: Details(u.speaker, u.duration, u.extra) for u in utterances},
+        comparison,
+    )
     audio_seconds: Seconds = sum(u.duration for u in utterances)
-    speakers = {u.id: u.speaker for u in utterances}
-    summary = score_json(result, audio_seconds, decode_seconds, recognizer.decoder.describe(), speakers)
-    return Evaluation(result, summary, hypotheses, utterances)
+    summary = score_json(assessment, audio_seconds, decode_seconds, recognizer.decoder.describe())
+    return Evaluation(assessment, summary, recognition, utterances)
 
 
 def normalized(utterances: Sequence[Utterance], recognizer: Recognizer) -> list[Utterance]:
@@ -97,14 +119,19 @@ def recognize_all(
     num_workers: int,
     show_progress: bool,
     on_emissions: OnEmissions | None = None,
-) -> dict[str, Hypothesis]:
+) -> Recognition:
     """A hypothesis for each utterance, batched by length."""
     found: dict[str, Hypothesis] = {}
+    seconds: dict[str, Seconds] = {}
+    before = time.perf_counter()
     for batch in _emissions(recognizer, utterances, num_workers, show_progress):
         if on_emissions is not None:
             on_emissions(batch)
         found.update(zip(batch.ids, recognizer.decoder.decode(batch.log_probs, batch.lengths, batch.ids), strict=True))
-    return {utterance.id: found[utterance.id] for utterance in utterances}
+        now = time.perf_counter()
+        seconds.update(dict.fromkeys(batch.ids, (now - before) / len(batch.ids)))
+        before = now
+    return Recognition({u.id: found[u.id] for u in utterances}, seconds)
 
 
 def all_emissions(

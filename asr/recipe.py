@@ -22,6 +22,7 @@ class RecipeCode:
 
     directory: Path
     prepare: Prepare
+    benchmark_option: str = ""  # the option that stands in the middle of a benchmark's name, see asr/benchmarks.py
 
 
 def load_recipe(name: str) -> RecipeCode:
@@ -32,7 +33,7 @@ def load_recipe(name: str) -> RecipeCode:
     package = f"asr_recipe_{name}"
     _load(package, directory / "__init__.py", is_package=True)
     module = _load(f"{package}.prepare", directory / "prepare.py", is_package=False)
-    return RecipeCode(directory, module.prepare)
+    return RecipeCode(directory, module.prepare, getattr(module, "BENCHMARK_OPTION", ""))
 
 
 def parse_options(kind: type[Options], options: Mapping[str, object]) -> Options:

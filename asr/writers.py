@@ -3,12 +3,14 @@
 A format is one function in `WRITERS`, from a `Transcript` and the name of its recording to the whole text of the
 file. Formats that list recordings (CTM, STM, TRN) write the name; the others have no place for it.
 
-Aligned words of a whole set go through `ctm`, those of one utterance through `text_grid`.
+Aligned words of a whole set go through `ctm`, those of one utterance through `text_grid`; texts of a whole set go
+through `trn`, and `stm` where their times count.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -16,10 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import ConfigError, OutputError
 from asr.types import Seconds, Transcript, Word
+
+if TYPE_CHECKING:
+    from asr.scoring.time_marked import Segment
 
 Writer = Callable[[Transcript, str], str]
 
@@ -209,6 +214,58 @@ def ctm(recordings: Mapping[str, Sequence[Word]]) -> str:
             duration = max(end - begin, _MILLISECOND)
             lines.append(f"{name} 1 {begin:.3f} {duration:.3f} {word.text} {word.confidence:.4f}\n")
     return "".join(lines)
+
+
+def trn(texts: Mapping[str, str]) -> str:
+    """Texts in NIST's TRN, one a line: `words (id)`, in the order given.
+
+    texts: utterance id -> text; sclite takes what is before the id's first hyphen as the speaker
+
+    Raises:
+        OutputError: an id has white space or parentheses, or a text begins with `;;` and would be a comment.
+    """
+    lines = []
+    for id, text in texts.items():
+        _check_nist_name(id, "an id", where=id, reserved="()")
+        lines.append(_nist_line([*text.split(), f"({id})"], where=id))
+    return "".join(lines)
+
+
+def stm(segments: Sequence[Segment]) -> str:
+    """Segments in NIST's STM: file, channel, speaker, begin, end, labels where there are any, text; in the order given.
+
+    Seconds have three decimals. Raises `OutputError` for what would be read back as something else: white space in a
+    name or label, a text without labels that begins with `<`, a segment that ends before it begins.
+    """
+    return "".join(_stm_line(segment) for segment in segments)
+
+
+def _stm_line(segment: Segment) -> str:
+    where = f"{segment.recording} {segment.speaker} at {segment.begin:g} s"
+    names = {"a file": segment.recording.file, "a channel": segment.recording.channel, "a speaker": segment.speaker}
+    for what, name in names.items():
+        _check_nist_name(name, what, where)
+    if not 0 <= segment.begin <= segment.end < math.inf:
+        raise OutputError(f"{where}: expected a segment that ends after it begins, got an end at {segment.end:g} s")
+    words = segment.text.split()
+    if not segment.labels and words and words[0].startswith("<"):
+        raise OutputError(f"{where}: expected a text that begins with a word, got {words[0]!r}, where labels stand")
+    for label in segment.labels:
+        _check_nist_name(label or "-", "a label", where, reserved=",")
+    labels = [f"<{','.join(segment.labels)}>"] if segment.labels else []
+    return _nist_line([*names.values(), f"{segment.begin:.3f}", f"{segment.end:.3f}", *labels, *words], where)
+
+
+def _check_nist_name(name: str, what: str, where: str, reserved: str = "") -> None:
+    if name.split() != [name] or set(reserved) & set(name):
+        taken = f" and {reserved}" if reserved else ""
+        raise OutputError(f"{where}: expected {what} without white space{taken}, got {name!r}; rename it")
+
+
+def _nist_line(fields: Sequence[str], where: str) -> str:
+    if fields[0].startswith(";;"):
+        raise OutputError(f"{where}: expected a line that does not begin with ;;, which makes it a comment; change it")
+    return " ".join(fields) + "\n"
 
 
 def text_grid(tiers: Mapping[str, Sequence[Word]], duration: Seconds) -> str:

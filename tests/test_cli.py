@@ -87,11 +87,19 @@ def test_evaluate_writes_exactly_what_it_promises(work, tmp_path):
         "rtfx",
         "wer_ci95",
         "decoder",
+        "set",
+        "system",
+        "alignment",
+        "unit",
+        "folding",
+        "normalized",
+        "breakdowns",
     ]
     assert score["utterances"] == 5
     assert score["reference_words"] == sum(len(text.split()) for text in TEXTS[3:])
     rows = [json.loads(line) for line in (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()]
-    assert [set(row) for row in rows] == [{"id", "reference", "hypothesis", "errors"}] * 5
+    keys = {"id", "reference", "hypothesis", "errors", "reference_words", "speaker", "duration", "fields"}
+    assert [set(row) for row in rows] == [keys] * 5
     assert sum(row["errors"] for row in rows) == score["substitutions"] + score["deletions"] + score["insertions"]
     assert b"Word error rate" in result.stdout
     assert b"REF:" in result.stdout

@@ -147,7 +147,7 @@ def test_ids_that_share_a_file_are_refused(model, corpus, tmp_path):
 def with_references(model, corpus, tmp_path, change):
     """The corpus with what the model hears as its texts, `change`d."""
     utterances = read_manifest(corpus)
-    heard = recognize_all(load_model(model), utterances, 0, False)
+    heard = recognize_all(load_model(model), utterances, 0, False).hypotheses
     assert sum(len(hypothesis.words) for hypothesis in heard.values()) >= 4
     path = tmp_path / "heard.jsonl"
     write_manifest(path, [replace(u, text=change(heard[u.id].text)) for u in utterances])

@@ -3,6 +3,7 @@
 features    seconds of audio a second: ours, librosa, kaldi-native-fbank, torchaudio's Kaldi features
 recurrent   the recurrent stack over PyTorch's bidirectional LSTM on padding, and packed
 decoding    the beam search over flashlight-text's, with and without a word 4-gram; search errors
+scoring     words a second with jiwer's and with sclite's costs, and over jiwer
 """
 
 import argparse
@@ -10,7 +11,7 @@ import importlib
 import json
 from pathlib import Path
 
-BENCHMARKS = ("features", "recurrent", "decoding")
+BENCHMARKS = ("features", "recurrent", "decoding", "scoring")
 
 
 def main() -> None:

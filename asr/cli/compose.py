@@ -13,7 +13,16 @@ from asr.resources import resource_directory
 
 def recipe_names() -> list[str]:
     """Every recipe there is."""
-    return sorted(path.stem for path in (resource_directory("configs") / "recipe").glob("*.yaml"))
+    return _names("recipe")
+
+
+def corpus_names() -> list[str]:
+    """Every corpus there is: those of recipes, and variants of them."""
+    return _names("data")
+
+
+def _names(group: str) -> list[str]:
+    return sorted(path.stem for path in (resource_directory("configs") / group).glob("*.yaml"))
 
 
 def compose_recipe(recipe: str, overrides: Sequence[str]) -> Config:

@@ -1,12 +1,15 @@
 """`asr evaluate`: a model's word error rate on manifests."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asr.cli.common import Device, ModelDirectory, load
 from asr.cli.decoding_options import DecodingOptions, takes_decoding_options
+from asr.cli.scoring_options import Alignment, By, Fold, Normalize, Unit, comparison, names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,27 +18,52 @@ if TYPE_CHECKING:
 
     from asr.evaluation import Evaluation
     from asr.recognizer import Recognizer
+    from asr.scoring.assessment import Assessment, Comparison
 
-Manifests = Annotated[list[Path], typer.Argument(help="Manifests with references.", show_default=False)]
+Manifests = Annotated[list[Path] | None, typer.Argument(help="Manifests with references.", show_default=False)]
 Output = Annotated[
     Path | None,
     typer.Option(
         "-o",
         "--output-dir",
-        help="Where score.json, hypotheses.jsonl and, with --nbest, nbest.jsonl go: DIR for one manifest, "
-        "DIR/<name of the manifest> for several. "
+        help="Where the results go: DIR for one test set, DIR/<its name> for several. "
         "Without it: evaluate/<name> beside the model directory.",
         show_default=False,
     ),
 ]
+Benchmarks = Annotated[
+    str,
+    typer.Option(
+        "--benchmark",
+        metavar="NAMES",
+        help="Prepared test sets by name, such as librispeech/test-clean,commonvoice/de/test.",
+        show_default=False,
+    ),
+]
+TABLE = "results.md"
+
+
+@dataclass(frozen=True, slots=True)
+class TestSet:
+    """A manifest to evaluate on, its name, and where the results go."""
+
+    name: str
+    manifest: Path
+    directory: Path
 
 
 @takes_decoding_options
 def evaluate(
     model: ModelDirectory,
-    manifests: Manifests,
+    manifests: Manifests = None,
+    benchmark: Benchmarks = "",
     output_dir: Output = None,
-    worst: Annotated[int, typer.Option(help="How many of the worst utterances to show.")] = 5,
+    normalize: Normalize = "",
+    fold: Fold = "",
+    unit: Unit = "word",
+    by: By = "",
+    alignment: Alignment = "levenshtein",
+    worst: Annotated[int, typer.Option(help="How many of the worst utterances to show.", min=0)] = 5,
     save_log_probs: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +80,9 @@ def evaluate(
     """Transcribe the audio of manifests and score it against their texts.
 
     Prints word error rate with its 95 % interval, character and sentence error rates, and the worst utterances with
-    their differences aligned. Decodes as the model directory says (see `asr tune`) where the options say nothing else.
+    their differences aligned. Writes score.json, hypotheses.jsonl, report.html for a browser, reports in the formats
+    of sclite, Kaldi, ESPnet and the Open ASR leaderboard, and with --nbest nbest.jsonl. Decodes as the model directory
+    says (see `asr tune`) where the options say nothing else.
 
     [bold]Examples[/]
 
@@ -60,43 +90,87 @@ def evaluate(
 
         asr evaluate runs/mini_english/model librispeech-test.jsonl speechocean762-test.jsonl -o results
 
+        asr evaluate runs/librispeech/model --benchmark librispeech/test-clean,librispeech/test-other
+
+        asr evaluate runs/mini_english/model test.jsonl --normalize basic,english --by gender
+
         asr evaluate runs/mini_english/model librispeech-test.jsonl --lm 4gram.lm --lm-weight 0.8 --nbest 10
     """
     from rich.console import Console
 
     from asr.scoring.display import summary_table
 
-    check_log_probs_path(save_log_probs, manifests)
+    settings = comparison(normalize, fold, unit, by, alignment)
+    test_sets = find_test_sets(model, manifests or [], names(benchmark), output_dir)
+    check_log_probs_path(save_log_probs, len(test_sets))
     recognizer = load(model, device, decoding)
     console = Console()
-    directories = output_directories(model, manifests, output_dir)
     results = {}
-    for manifest, (name, directory) in zip(manifests, directories.items()):
-        evaluation = evaluate_manifest(recognizer, manifest, directory, workers, save_log_probs)
-        results[name] = evaluation.summary
-        show_worst(console, name, evaluation, worst)
+    for test_set in test_sets:
+        evaluation, written = evaluate_set(recognizer, test_set, settings, system_name(model), workers, save_log_probs)
+        results[test_set.name] = evaluation.summary
+        show_worst(console, test_set.name, evaluation.assessment, worst)
+        console.print(f"written: {test_set.directory}/{', '.join(written)}", highlight=False)
+    console.print()
     console.print(summary_table(results))
-    for directory in directories.values():
-        nbest = ", nbest.jsonl" if (directory / "nbest.jsonl").is_file() else ""
-        console.print(f"written: {directory}/score.json, hypotheses.jsonl{nbest}", highlight=False)
+    if len(results) > 1:
+        console.print(f"written: {write_table(results, test_sets)}", highlight=False)
     if save_log_probs is not None:
         console.print(f"written: {save_log_probs}", highlight=False)
 
 
-def check_log_probs_path(path: Path | None, manifests: list[Path]) -> None:
+def find_test_sets(
+    model: Path, manifests: list[Path], benchmarks: Sequence[str], output_dir: Path | None
+) -> list[TestSet]:
+    """The manifests by their stems, then the benchmarks by their names."""
+    from asr.errors import ConfigError
+
+    stems = [manifest.stem for manifest in manifests]
+    if repeated := [name for name in stems if stems.count(name) > 1]:
+        raise ConfigError(f"two manifests are called {repeated[0]}: their results would overwrite one another")
+    found = dict(zip(stems, manifests)) | (prepared_benchmarks(benchmarks) if benchmarks else {})
+    if not found:
+        raise ConfigError("expected at least one manifest, or --benchmark with the name of a prepared test set")
+    if output_dir is not None and len(found) == 1:
+        return [TestSet(name, manifest, output_dir) for name, manifest in found.items()]
+    parent = output_dir or model.resolve().parent / "evaluate"
+    return [TestSet(name, manifest, parent / name) for name, manifest in found.items()]
+
+
+def prepared_benchmarks(benchmarks: Sequence[str]) -> dict[str, Path]:
+    """Name of each benchmark -> its manifest."""
+    from asr.benchmarks import resolve_benchmarks
+    from asr.cli.compose import compose_recipe, corpus_names, recipe_names
+
+    resolved = resolve_benchmarks(benchmarks, recipe_names(), corpus_names(), compose_recipe)
+    return {benchmark.name: benchmark.manifest for benchmark in resolved}
+
+
+def system_name(model: Path) -> str:
+    """What reports call a model: the name of its run, where it lies in one."""
+    path = model.resolve()
+    return path.parent.name if path.name == "model" else path.name
+
+
+def check_log_probs_path(path: Path | None, num_sets: int) -> None:
     """Refuse what would end in a file that cannot be found again, or overwritten by the next manifest."""
     from asr.errors import ConfigError
 
     if path is not None and path.suffix != ".npz":
         raise ConfigError(f"--save-log-probs: expected a name that ends in .npz, got {path}")
-    if path is not None and len(manifests) > 1:
-        raise ConfigError(f"--save-log-probs: expected one manifest, got {len(manifests)}: evaluate them one by one")
+    if path is not None and num_sets > 1:
+        raise ConfigError(f"--save-log-probs: expected one manifest, got {num_sets}: evaluate them one by one")
 
 
-def evaluate_manifest(
-    recognizer: "Recognizer", manifest: Path, directory: Path, workers: int, save_log_probs: Path | None = None
-) -> "Evaluation":
-    """Evaluate one manifest and write its results, the log-probabilities last."""
+def evaluate_set(
+    recognizer: "Recognizer",
+    test_set: TestSet,
+    settings: "Comparison",
+    system: str,
+    workers: int,
+    save_log_probs: Path | None = None,
+) -> "tuple[Evaluation, list[str]]":
+    """Evaluate a test set and write its results, the log-probabilities last; says what was written."""
     import sys
 
     from asr.data.manifest import read_manifest
@@ -106,37 +180,62 @@ def evaluate_manifest(
     rows: dict[str, NDArray[np.float16]] = {}
     evaluation = evaluate(
         recognizer,
-        read_manifest(manifest),
+        read_manifest(test_set.manifest),
+        name=test_set.name,
+        system=system,
+        comparison=settings,
         num_workers=workers,
         show_progress=sys.stderr.isatty(),
         on_emissions=None if save_log_probs is None else lambda batch: rows.update(batch.rows()),
     )
-    evaluation.write(directory)
+    written = write_evaluation(recognizer, evaluation, test_set.directory)
     if save_log_probs is not None:
         frame_seconds = recognizer.samples_per_frame / recognizer.sample_rate
-        table = emission_table(rows, evaluation.utterances, recognizer.tokenizer, frame_seconds, manifest.name)
+        source = test_set.manifest.name
+        table = emission_table(rows, evaluation.utterances, recognizer.tokenizer, frame_seconds, source)
         save_emissions(save_log_probs, table)
-    return evaluation
+    return evaluation, written
 
 
-def output_directories(model: Path, manifests: list[Path], output_dir: Path | None) -> dict[str, Path]:
-    """Name of each set -> where its results go, in the order of the manifests."""
-    from asr.errors import ConfigError
+def write_evaluation(recognizer: "Recognizer", evaluation: "Evaluation", directory: Path) -> list[str]:
+    """Write all that an evaluation leaves, the report with sound and pictures; says what was written."""
+    import sys
 
-    names = [manifest.stem for manifest in manifests]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"two manifests are called {repeated[0]}: their results would overwrite one another")
-    if output_dir is not None and len(manifests) == 1:
-        return {names[0]: output_dir}
-    parent = output_dir or model.resolve().parent / "evaluate"
-    return {name: parent / name for name in names}
+    from asr.report.illustrations import illustrate, worst_ids
+    from asr.results import write_results
+
+    shown = sys.stderr.isatty()
+    has_nbest = evaluation.write_nbest(directory)
+    worst = worst_ids(evaluation.assessment.scored.score)
+    written = write_results(
+        directory,
+        evaluation.assessment,
+        evaluation.summary,
+        illustrations=illustrate(recognizer, evaluation.utterances, worst, shown),
+        audio={utterance.id: utterance for utterance in evaluation.utterances},
+        seconds=evaluation.recognition.seconds,
+        show_progress=shown,
+    )
+    return [*written, "nbest.jsonl"] if has_nbest else written
 
 
-def show_worst(console: "Console", name: str, evaluation: "Evaluation", number: int) -> None:
+def write_table(results: dict[str, dict[str, Any]], test_sets: Sequence[TestSet]) -> Path:
+    """Write one table of all test sets, in Markdown, into the folder that holds their results."""
+    import os
+
+    from asr.files import write_text
+    from asr.scoring.display import markdown_table
+
+    path = Path(os.path.commonpath([test_set.directory for test_set in test_sets])) / TABLE
+    write_text(path, markdown_table(results))
+    return path
+
+
+def show_worst(console: "Console", name: str, assessment: "Assessment", number: int) -> None:
     """Print the utterances that cost the most errors."""
     from asr.scoring.display import worst_report
 
-    report = worst_report(evaluation.score, number, console.width)
+    report = worst_report(assessment.scored.score, number, console.width)
     if report.plain:
         console.rule(f"{name}: the worst utterances", align="left")
         console.print(report)

@@ -11,10 +11,14 @@ from asr import __version__
 from asr.cli.align import align
 from asr.cli.calibrate import calibrate
 from asr.cli.check import check
+from asr.cli.compare import compare
+from asr.cli.data import app as data
 from asr.cli.evaluate import evaluate
 from asr.cli.lm import app as lm
 from asr.cli.prepare import prepare
+from asr.cli.report import report
 from asr.cli.run import run
+from asr.cli.score import score
 from asr.cli.train import train
 from asr.cli.transcribe import transcribe
 from asr.cli.tune import tune
@@ -34,16 +38,22 @@ app = typer.Typer(
 # What follows the command goes to Hydra: key=value, +recipe=…, -m, --cfg job.
 HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True}
 
-app.command()(run)
-app.command()(prepare)
-app.command(context_settings=HYDRA)(train)
-app.command()(evaluate)
-app.command()(transcribe)
-app.command()(tune)
-app.command()(calibrate)
-app.command()(align)
-app.command()(check)
-app.add_typer(lm)
+RECIPES, EVALUATION, USE, DATA = "Recipes and training", "Evaluation", "Use and tuning", "Data"
+
+app.command(rich_help_panel=RECIPES)(run)
+app.command(rich_help_panel=RECIPES)(prepare)
+app.command(rich_help_panel=RECIPES, context_settings=HYDRA)(train)
+app.command(rich_help_panel=EVALUATION)(evaluate)
+app.command(rich_help_panel=EVALUATION)(score)
+app.command(rich_help_panel=EVALUATION)(compare)
+app.command(rich_help_panel=EVALUATION)(report)
+app.command(rich_help_panel=USE)(transcribe)
+app.command(rich_help_panel=USE)(align)
+app.command(rich_help_panel=USE)(tune)
+app.command(rich_help_panel=USE)(calibrate)
+app.add_typer(lm, rich_help_panel=USE)
+app.command(rich_help_panel=DATA)(check)
+app.add_typer(data, rich_help_panel=DATA)
 
 
 def _print_version(wanted: bool) -> None:

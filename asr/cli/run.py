@@ -47,8 +47,9 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
     """Evaluate every test set unless that is done; returns the contents of each score.json."""
     import json
 
+    from asr.builders import build_comparison
     from asr.cli.common import load
-    from asr.cli.evaluate import evaluate_manifest, show_worst
+    from asr.cli.evaluate import TestSet, evaluate_set, show_worst, system_name
     from asr.cli.stages import Stage
     from asr.cli.train import existing
     from asr.config import to_json
@@ -64,11 +65,18 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
             "model": sha256(model_dir / CHECKSUMS),
             "manifest": sha256(existing(manifest)),
             "decoding": to_json(config.decoding),
+            "scoring": to_json(config.scoring),
         }
         if not stage.is_done(inputs):
             recognizer = recognizer or load(model_dir, config.machine.accelerator)
-            evaluation = evaluate_manifest(recognizer, Path(manifest), directory, EVALUATION_WORKERS)
-            show_worst(console, name, evaluation, WORST_SHOWN)
+            evaluation, _ = evaluate_set(
+                recognizer,
+                TestSet(name, Path(manifest), directory),
+                build_comparison(config.scoring),
+                system_name(model_dir),
+                EVALUATION_WORKERS,
+            )
+            show_worst(console, name, evaluation.assessment, WORST_SHOWN)
             stage.finish(inputs, outputs=[directory / "score.json", directory / "hypotheses.jsonl"])
         results[name] = json.loads((directory / "score.json").read_text(encoding="utf-8"))
     if recognizer is not None:

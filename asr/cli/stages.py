@@ -40,7 +40,7 @@ def hash_files(paths: Iterable[Path]) -> str:
     return hashlib.sha256("".join(map(sha256, paths)).encode()).hexdigest()
 
 
-def whole_manifests(manifests: Sequence[str]) -> bool:
+def whole_manifests(manifests: Sequence[Path]) -> bool:
     """Whether every manifest reads and every recording it names is there."""
     try:
         return all(Path(u.audio_filepath).is_file() for manifest in manifests for u in read_manifest(manifest))

@@ -75,10 +75,10 @@ def scan_manifest(path: str | Path) -> Scan:
             continue
         place = f"{path}:{number}"
         try:
-            lines.append(Line(place, _to_utterance(_parse(raw), directory)))
-        except _LineError as error:
+            lines.append(Line(place, to_utterance(parse_line(raw), directory)))
+        except LineError as error:
             errors.append(ManifestError(f"{place}: {error}"))
-    return Scan(_with_derived_ids(lines), tuple(errors))
+    return Scan(with_derived_ids(lines), tuple(errors))
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
@@ -102,12 +102,12 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         seen.add(utterance.id)
         try:
             lines.append(_to_line(utterance, directory))
-        except _LineError as error:
+        except LineError as error:
             raise ManifestError(f"{where}: {error}") from error
     write_text(path, "".join(lines))
 
 
-class _LineError(Exception):
+class LineError(Exception):
     """What is wrong with a line, before file and number are known."""
 
 
@@ -120,27 +120,28 @@ def _read_lines(path: Path) -> list[bytes]:
     return data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
+def parse_line(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a line, its keys unique; raises `LineError`."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         got = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-        raise _LineError(f"expected UTF-8, got {got}; convert the file to UTF-8") from error
+        raise LineError(f"expected UTF-8, got {got}; convert the file to UTF-8") from error
     try:
         record = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
         if "\\u" in text:
             json.dumps(record, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _LineError("expected Unicode text, got half of a surrogate pair (\\ud800-\\udfff)") from error
+        raise LineError("expected Unicode text, got half of a surrogate pair (\\ud800-\\udfff)") from error
     except RecursionError as error:
-        raise _LineError("expected a JSON object, got one nested too deeply to read") from error
+        raise LineError("expected a JSON object, got one nested too deeply to read") from error
     except json.JSONDecodeError as error:
         where = f"{error.msg} at column {error.colno}"
-        raise _LineError(f"expected a JSON object, got {_shorten(text)}: {where}") from error
+        raise LineError(f"expected a JSON object, got {_shorten(text)}: {where}") from error
     except ValueError as error:  # from the hooks, and from Python's limit on the digits of an integer
-        raise _LineError(f"expected a JSON object, got {_shorten(text)}: {error}") from error
+        raise LineError(f"expected a JSON object, got {_shorten(text)}: {error}") from error
     if not isinstance(record, dict):
-        raise _LineError(f"expected a JSON object {{...}}, got {_shorten(text)}")
+        raise LineError(f"expected a JSON object {{...}}, got {_shorten(text)}")
     return record
 
 
@@ -156,14 +157,14 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number; expected a finite one")
 
 
-def _to_utterance(record: Mapping[str, Any], directory: Path) -> Utterance:
-    """Check every field. An absent id becomes the empty string, for `_with_derived_ids` to fill."""
+def to_utterance(record: Mapping[str, Any], directory: Path) -> Utterance:
+    """Check every field; raises `LineError`. An absent id becomes the empty string, for `with_derived_ids` to fill."""
     audio_filepath = _string(record, "audio_filepath")
     if not PurePath(audio_filepath).name or "\0" in audio_filepath:
-        raise _LineError(f"expected the path of an audio file in 'audio_filepath', got {audio_filepath!r}")
+        raise LineError(f"expected the path of an audio file in 'audio_filepath', got {audio_filepath!r}")
     identifier = _optional_string(record, "id")
     if identifier == "":
-        raise _LineError("expected a non-empty 'id', got ''; without the field it is made of the file name")
+        raise LineError("expected a non-empty 'id', got ''; without the field it is made of the file name")
     return Utterance(
         id=identifier or "",
         audio_filepath=str(directory / audio_filepath),
@@ -180,14 +181,14 @@ def _field(record: Mapping[str, Any], name: str) -> Any:
     if name not in record:
         present = ", ".join(record) or "none"
         expected = "audio_filepath, duration and text"
-        raise _LineError(f"missing field {name!r}; expected {expected}, got {_shorten(present)}")
+        raise LineError(f"missing field {name!r}; expected {expected}, got {_shorten(present)}")
     return record[name]
 
 
 def _string(record: Mapping[str, Any], name: str) -> str:
     value = _field(record, name)
     if not isinstance(value, str):
-        raise _LineError(f"expected a string in {name!r}, got {_shorten(json.dumps(value))}; put it in quotes")
+        raise LineError(f"expected a string in {name!r}, got {_shorten(json.dumps(value))}; put it in quotes")
     return value
 
 
@@ -198,17 +199,18 @@ def _optional_string(record: Mapping[str, Any], name: str) -> str | None:
 def _seconds(record: Mapping[str, Any], name: str) -> float:
     value = _field(record, name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _LineError(f"expected a number of seconds in {name!r}, got {_shorten(json.dumps(value))}")
+        raise LineError(f"expected a number of seconds in {name!r}, got {_shorten(json.dumps(value))}")
     try:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
     if not 0 <= seconds < math.inf:  # false for NaN too
-        raise _LineError(f"expected a finite number of seconds, zero or more, in {name!r}, got {value!r:.40}")
+        raise LineError(f"expected a finite number of seconds, zero or more, in {name!r}, got {value!r:.40}")
     return seconds
 
 
-def _with_derived_ids(lines: Sequence[Line]) -> tuple[Line, ...]:
+def with_derived_ids(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Give utterances without an id the one that `read_manifest` describes."""
     anonymous = [line.utterance.audio_filepath for line in lines if not line.utterance.id]
     names = _short_names(set(anonymous))
     uses = Counter(anonymous)
@@ -254,7 +256,7 @@ def _duplicate_id(first: Line, second: Line) -> ManifestError:
 
 def _to_line(utterance: Utterance, directory: Path) -> str:
     if clash := sorted(FIELDS & utterance.extra.keys()):
-        raise _LineError(f"expected no field of the manifest itself in 'extra', got {', '.join(clash)}")
+        raise LineError(f"expected no field of the manifest itself in 'extra', got {', '.join(clash)}")
     record: dict[str, Any] = {"id": utterance.id, "audio_filepath": _portable_path(utterance, directory)}
     record |= {"duration": utterance.duration, "text": utterance.text}
     record |= {"offset": utterance.offset} if utterance.offset else {}
@@ -262,14 +264,14 @@ def _to_line(utterance: Utterance, directory: Path) -> str:
     try:
         line = json.dumps(record | dict(utterance.extra), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise _LineError(f"expected values that JSON can hold, got {error}") from error
-    _to_utterance(_parse(line.encode("utf-8", "surrogatepass")), directory)  # what is written can be read
+        raise LineError(f"expected values that JSON can hold, got {error}") from error
+    to_utterance(parse_line(line.encode("utf-8", "surrogatepass")), directory)  # what is written can be read
     return line + "\n"
 
 
 def _portable_path(utterance: Utterance, directory: Path) -> str:
     if not utterance.audio_filepath:
-        raise _LineError("expected the path of an audio file in 'audio_filepath', got ''")
+        raise LineError("expected the path of an audio file in 'audio_filepath', got ''")
     path = Path(utterance.audio_filepath).absolute()
     return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
 

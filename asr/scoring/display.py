@@ -7,7 +7,7 @@ command line. Rich text prints in colour on a terminal and plain elsewhere; `.pl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asr.errors import ScoringError
+from asr.scoring.assessment import Assessment
 from asr.scoring.errors import (
     CORRECT,
     DELETION,
@@ -26,7 +27,9 @@ from asr.scoring.errors import (
     Score,
     UtteranceErrors,
 )
+from asr.scoring.scored_set import ScoredSet
 from asr.scoring.significance import wer_interval
+from asr.types import Seconds
 
 SCORE_KEYS = (
     "wer",
@@ -42,6 +45,13 @@ SCORE_KEYS = (
     "rtfx",
     "wer_ci95",
     "decoder",
+    "set",
+    "system",
+    "alignment",
+    "unit",
+    "folding",
+    "normalized",
+    "breakdowns",
 )
 
 # The letters carry the meaning, colour only helps the eye.
@@ -52,27 +62,46 @@ _REFERENCE, _HYPOTHESIS, _EVAL = "REF:  ", "HYP:  ", "Eval: "
 
 
 def score_json(
-    score: Score,
-    audio_seconds: float,
-    decode_seconds: float,
-    decoder: str | Mapping[str, Any],
-    speakers: Mapping[str, str | None] | None = None,
+    assessment: Assessment,
+    audio_seconds: Seconds | None = None,
+    decode_seconds: Seconds | None = None,
+    decoder: str | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the object of `score.json`: rates as fractions, exact counts, and the time it took.
 
     Args:
-        score: the scored test set
-        audio_seconds: length of its audio
-        decode_seconds: time from audio to text; `rtfx` is audio_seconds / decode_seconds
-        decoder: name, or name and settings, of what made the hypotheses
-        speakers: utterance id -> speaker, for the interval; see `wer_interval`
+        assessment: the scored test set
+        audio_seconds: length of its audio, where known
+        decode_seconds: time from audio to text, where known; `rtfx` is audio_seconds / decode_seconds
+        decoder: name, or name and settings, of what made the hypotheses, where known
 
     Returns:
         Strict JSON: what has no finite value (a rate without reference words, the interval of a single utterance,
-        the speed of nothing) is None.
+        the speed of nothing) or is unknown is None. `normalized` has the same rates and counts under each
+        normaliser.
     """
-    interval = wer_interval(score, speakers)
-    bounds = (interval.low, interval.high) if interval else (math.nan, math.nan)
+    scored, comparison = assessment.scored, assessment.comparison
+    return {
+        **_rates(scored.score),
+        "audio_seconds": audio_seconds,
+        "decode_seconds": decode_seconds,
+        "rtfx": audio_seconds / decode_seconds if audio_seconds is not None and decode_seconds else None,
+        "wer_ci95": _interval(scored.score, scored.speakers),
+        "decoder": dict(decoder) if isinstance(decoder, Mapping) else decoder,
+        "set": scored.name,
+        "system": scored.system,
+        "alignment": comparison.alignment,
+        "unit": comparison.unit,
+        "folding": comparison.folding or None,
+        "normalized": {
+            name: {**_rates(score), "wer_ci95": _interval(score, scored.speakers)}
+            for name, score in scored.normalized.items()
+        },
+        "breakdowns": {breakdown.field: breakdown.to_json() for breakdown in assessment.breakdowns},
+    }
+
+
+def _rates(score: Score) -> dict[str, Any]:
     return {
         "wer": _finite(score.wer),
         "cer": _finite(score.cer),
@@ -82,22 +111,27 @@ def score_json(
         "insertions": score.words.insertions,
         "reference_words": score.words.reference_length,
         "utterances": len(score.utterances),
-        "audio_seconds": audio_seconds,
-        "decode_seconds": decode_seconds,
-        "rtfx": audio_seconds / decode_seconds if decode_seconds > 0 else None,
-        "wer_ci95": [_finite(bound) for bound in bounds],
-        "decoder": decoder if isinstance(decoder, str) else dict(decoder),
     }
 
 
-def hypothesis_rows(score: Score) -> Iterator[dict[str, Any]]:
-    """Rows of `hypotheses.jsonl`: id, reference and hypothesis as scored, and the number of word errors."""
-    for utterance in score.utterances:
+def _interval(score: Score, speakers: Mapping[str, str | None]) -> list[float | None]:
+    interval = wer_interval(score, speakers)
+    return [_finite(interval.low), _finite(interval.high)] if interval else [None, None]
+
+
+def hypothesis_rows(scored: ScoredSet) -> Iterator[dict[str, Any]]:
+    """Rows of `hypotheses.jsonl`: the texts as scored, the number of word errors, and what is known besides."""
+    for utterance in scored.score.utterances:
+        details = scored.details[utterance.id]
         yield {
             "id": utterance.id,
             "reference": utterance.reference,
             "hypothesis": utterance.hypothesis,
             "errors": utterance.words.errors,
+            "reference_words": utterance.words.reference_length,
+            "speaker": details.speaker,
+            "duration": details.duration,
+            "fields": dict(details.fields),
         }
 
 
@@ -203,10 +237,24 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     table.add_column()
     for name in results:
         table.add_column(name, justify="right", overflow="fold")
-    for row in _ROWS:
+    for row in _rows([name for result in results.values() for name in result["normalized"]]):
         cells = [row.cell(result) for result in results.values()]
         table.add_row(row.label, *cells, style=row.style, end_section=row.ends_section)
     return table
+
+
+def markdown_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of `summary_table` in Markdown, one row for each test set; same arguments."""
+    columns = _rows([name for result in results.values() for name in result["normalized"]])
+    lines = [
+        "| set | " + " | ".join(column.label for column in columns) + " |",
+        "|---|" + "---:|" * len(columns),
+        *(
+            f"| {name} | " + " | ".join(column.cell(result) for column in columns) + " |"
+            for name, result in results.items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +265,28 @@ class _Row:
     ends_section: bool = False
 
 
-_ROWS = (
+def _rows(normalizers: Sequence[str]) -> list[_Row]:
+    """The rows of the table: the raw rates, those under each normaliser, counts, speed."""
+    twins = [row for name in dict.fromkeys(normalizers) for row in _twin_rows(name)]
+    return [*_RATES[:2], *twins, *_RATES[2:], *_COUNTS]
+
+
+def _twin_rows(name: str) -> tuple[_Row, _Row]:
+    """The rate under a normaliser; of sets that were scored without it, nothing."""
+    nothing = {"wer": None, "wer_ci95": (None, None)}
+    return (
+        _Row(f"… {name} texts", lambda result: _percent(result["normalized"].get(name, nothing)["wer"]), style="bold"),
+        _Row("95 % interval", lambda result: _range(*result["normalized"].get(name, nothing)["wer_ci95"])),
+    )
+
+
+_RATES = (
     _Row("Word error rate", lambda result: _percent(result["wer"]), style="bold"),
     _Row("95 % interval", lambda result: _range(*result["wer_ci95"])),
     _Row("Character error rate", lambda result: _percent(result["cer"])),
     _Row("Sentences with errors", lambda result: _percent(result["ser"]), ends_section=True),
+)
+_COUNTS = (
     _Row("Substitutions", lambda result: f"{result['substitutions']:,}"),
     _Row("Deletions", lambda result: f"{result['deletions']:,}"),
     _Row("Insertions", lambda result: f"{result['insertions']:,}", ends_section=True),
@@ -241,7 +306,9 @@ def _range(low: float | None, high: float | None) -> str:
     return _NOTHING if low is None or high is None else f"{100 * low:.2f} – {100 * high:.2f} %"
 
 
-def _clock(seconds: float) -> str:
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return _NOTHING
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

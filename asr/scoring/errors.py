@@ -1,8 +1,7 @@
-"""Word, character and sentence errors from minimum edit distance.
+"""Word, character and sentence errors of a test set, from alignments at minimum cost.
 
-The alignment is rapidfuzz's Levenshtein, the kernel inside jiwer, and every count equals jiwer's
-`process_words` and `process_characters`. It is called without jiwer's Python around it because that takes most
-of the time: a million words with their six million characters take 2 s here and 9 s in jiwer, on one core.
+With the default costs every count equals jiwer's `process_words` and `process_characters`; with `SCLITE` counts and
+alignments equal those of NIST sclite (asr/scoring/alignment.py). Characters are always compared as jiwer does.
 
 White space: a text is the list of its words, split at any Unicode white space (`str.split`). The characters of
 the CER are the Unicode code points of these words joined by single spaces, so spaces count and stray ones do
@@ -15,17 +14,40 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
-
-from rapidfuzz.distance import Levenshtein
 
 from asr.errors import ScoringError
+from asr.scoring.alignment import (
+    CORRECT,
+    DELETION,
+    INSERTION,
+    LEVENSHTEIN,
+    SCLITE,
+    SUBSTITUTION,
+    Costs,
+    align,
+    align_all,
+    count_errors,
+)
+from asr.scoring.networks import ChosenPath, check_plain, choose, has_marks, parse
 
-# One letter for each aligned column, as NIST sclite writes them.
-CORRECT, SUBSTITUTION, DELETION, INSERTION = "C", "S", "D", "I"
-_LETTER = {"equal": CORRECT, "replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
-_Block = tuple[str, int, int, int, int]  # rapidfuzz's: tag, reference start and end, hypothesis start and end
+__all__ = [
+    "CORRECT",
+    "DELETION",
+    "INSERTION",
+    "LEVENSHTEIN",
+    "SCLITE",
+    "SUBSTITUTION",
+    "AlignedWord",
+    "Costs",
+    "ErrorCounts",
+    "Score",
+    "UtteranceErrors",
+    "align",
+    "score",
+]
+
 _IDS_SHOWN = 3
+_BATCH = 256  # utterances: one call of compiled code for all of them, and no million words in lists at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +96,11 @@ class AlignedWord:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceErrors:
-    """One utterance compared: the texts as scored (single spaces), their counts and the word alignment."""
+    """One utterance compared: the texts as scored (single spaces), their counts and the word alignment.
+
+    Optional words that the hypothesis lacks are hits of `words`, as sclite counts them, and stand in `left_out` alone:
+    `reference` is what was said without them.
+    """
 
     id: str
     reference: str
@@ -82,6 +108,7 @@ class UtteranceErrors:
     words: ErrorCounts
     characters: ErrorCounts
     operations: str  # one letter for each aligned column: "CCSCD" has 5 reference and 4 hypothesis words
+    left_out: tuple[str, ...] = ()
 
     def aligned_words(self) -> list[AlignedWord]:
         """Spell `operations` out as word pairs, in order."""
@@ -101,6 +128,7 @@ class Score:
     """A scored test set. A part of it, such as one speaker, is `Score` of a part of its utterances."""
 
     utterances: tuple[UtteranceErrors, ...]
+    costs: Costs = LEVENSHTEIN  # that words were aligned with
 
     @cached_property
     def words(self) -> ErrorCounts:
@@ -133,7 +161,9 @@ class Score:
         return self.sentence_errors / len(self.utterances) if self.utterances else 0.0
 
 
-def score(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Score:
+def score(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], costs: Costs = LEVENSHTEIN, *, markup: bool = False
+) -> Score:
     """Compare every reference with the hypothesis of the same id.
 
     An empty reference adds its insertions to the errors and nothing to the reference words.
@@ -141,45 +171,68 @@ def score(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Score
     Args:
         references: utterance id -> what was said; their order is the order of the result
         hypotheses: utterance id -> what was recognised; in any order
+        costs: which alignment of words is taken; counts are of errors, whatever they cost
+        markup: references may leave a choice, `{ a / b c / @ } (uh)`, and that which costs least is taken as said
+            (asr/scoring/networks.py); otherwise braces and parentheses are characters like any other
 
     Raises:
-        ScoringError: no utterances, or the two sets of ids differ; a partial score is never given.
+        ScoringError: no utterances, malformed markup, or the two sets of ids differ; a partial score is never given.
     """
     if not references:
         raise ScoringError("expected at least one utterance to score, got none: is the manifest empty?")
     _check_same_ids(references, hypotheses)
-    return Score(tuple(_compare(id, reference, hypotheses[id]) for id, reference in references.items()))
+    ids = list(references)
+    utterances: list[UtteranceErrors] = []
+    for start in range(0, len(ids), _BATCH):
+        batch = ids[start : start + _BATCH]
+        utterances += _score_batch(
+            {id: references[id] for id in batch}, {id: hypotheses[id].split() for id in batch}, costs, markup
+        )
+    return Score(tuple(utterances), costs)
 
 
-def align(reference: Sequence[str], hypothesis: Sequence[str]) -> str:
-    """Align two token sequences at minimum edit distance; one letter a column, see `UtteranceErrors.operations`.
+def _score_batch(
+    references: Mapping[str, str], recognised: Mapping[str, Sequence[str]], costs: Costs, markup: bool
+) -> list[UtteranceErrors]:
+    paths = _choose_paths(references, recognised, costs) if markup else {}
+    plain = {id: text.split() for id, text in references.items() if id not in paths}
+    aligned = align_all(list(plain.values()), [recognised[id] for id in plain], costs)
+    for (id, words), operations in zip(plain.items(), aligned):
+        paths[id] = ChosenPath(tuple(words), operations, left_out=())
+    return [_compare(id, paths[id], recognised[id]) for id in references]
 
-    A string is a sequence of its code points. Substitution, deletion and insertion cost 1 each (jiwer's costs;
-    sclite's are 4, 3 and 3).
-    """
-    # rapidfuzz gives plain tuples here, against its annotation, which makes this twice as fast as its objects.
-    blocks = cast("list[_Block]", Levenshtein.opcodes(reference, hypothesis).as_list())
-    # One of the two spans of an insertion or deletion is empty; otherwise both are equally long.
-    return "".join([_LETTER[tag] * ((end - start) or (to_end - to)) for tag, start, end, to, to_end in blocks])
+
+def _choose_paths(
+    references: Mapping[str, str], recognised: Mapping[str, Sequence[str]], costs: Costs
+) -> dict[str, ChosenPath]:
+    """The chosen paths of those references that leave a choice."""
+    check_plain(recognised)
+    return {id: choose(parse(text, id), recognised[id], costs) for id, text in references.items() if has_marks(text)}
 
 
-def _compare(id: str, reference: str, hypothesis: str) -> UtteranceErrors:
-    reference_words, hypothesis_words = reference.split(), hypothesis.split()
-    reference, hypothesis = " ".join(reference_words), " ".join(hypothesis_words)
-    operations = align(reference_words, hypothesis_words)
+def _compare(id: str, path: ChosenPath, hypothesis_words: Sequence[str]) -> UtteranceErrors:
+    reference, hypothesis = " ".join(path.words), " ".join(hypothesis_words)
     return UtteranceErrors(
         id=id,
         reference=reference,
         hypothesis=hypothesis,
-        words=_count(operations),
-        characters=_count(align(reference, hypothesis)),
-        operations=operations,
+        words=_count_words(path),
+        characters=_count_characters(reference, hypothesis),
+        operations=path.operations,
+        left_out=path.left_out,
     )
 
 
-def _count(operations: str) -> ErrorCounts:
-    count = operations.count
-    return ErrorCounts(count(CORRECT), count(SUBSTITUTION), count(DELETION), count(INSERTION))
+def _count_words(path: ChosenPath) -> ErrorCounts:
+    count = path.operations.count
+    return ErrorCounts(count(CORRECT) + len(path.left_out), count(SUBSTITUTION), count(DELETION), count(INSERTION))
+
+
+def _count_characters(reference: str, hypothesis: str) -> ErrorCounts:
+    if reference == hypothesis:
+        return ErrorCounts(len(reference))
+    substitutions, deletions, insertions = count_errors(reference, hypothesis)
+    return ErrorCounts(len(reference) - substitutions - deletions, substitutions, deletions, insertions)
 
 
 def _check_same_ids(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> None:

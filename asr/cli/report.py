@@ -1,0 +1,197 @@
+"""`asr report`: runs side by side, with intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asr.cli.compare import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from asr.scoring.runs import Summary
+
+NOTHING = "–"
+# What must agree before the rates of two runs on a set can be set side by side.
+COMPARABLE = {
+    "utterances": "utterances",
+    "reference_words": "reference words",
+    "alignment": "alignment",
+    "unit": "unit",
+    "folding": "folding",
+}
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="What `asr evaluate` or `asr score -o` wrote.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE.md", help="Write the table as Markdown too.", show_default=False),
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Put the word error rates of runs side by side, with 95 % intervals and the change from the first run.
+
+    One test set gives a row for each run; several give a row for each set and a column for each run. Whether a
+    difference is significant says [bold]asr compare[/].
+
+    [bold]Examples[/]
+
+        asr report runs/*/evaluate/test
+
+        asr report results/greedy results/lm -o comparison.md --json comparison.json
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from asr.files import write_json, write_text
+    from asr.scoring.runs import distinct_names, find_sets, read_summary
+
+    found = {
+        name: _by_set([read_summary(directory) for directory in sets.values()], list(sets))
+        for name, sets in zip(distinct_names(runs), map(find_sets, runs))
+    }
+    grid = side_by_side(found)
+    console = Console()
+    console.print(grid.table())
+    for note in grid.notes:
+        console.print(Text(note))
+    if output is not None:
+        write_text(output, grid.markdown())
+        console.print(f"written: {output}", highlight=False, markup=False)
+    if json_file is not None:
+        write_json(json_file, as_json(found))
+        console.print(f"written: {json_file}", highlight=False, markup=False)
+
+
+Runs = Mapping[str, Mapping[str, "Summary"]]  # run -> test set -> score.json
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as text: headings, rows of cells, and what must be said below it."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+    def table(self) -> "Table":
+        """For a terminal."""
+        from asr.scoring.comparison_display import plain_table
+
+        return plain_table(self.headings, self.rows)
+
+    def markdown(self) -> str:
+        """For a document."""
+        rule = ["---", *["---:"] * (len(self.headings) - 1)]
+        lines = [_markdown_row(self.headings), _markdown_row(rule), *map(_markdown_row, self.rows)]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+
+
+def side_by_side(runs: Runs) -> Grid:
+    """Lay runs out: a row for each when they share one test set, else a row for each set and a column for each."""
+    sets = list(dict.fromkeys(name for summaries in runs.values() for name in summaries))
+    notes = tuple(note for name in sets if (note := _difference(name, runs)))
+    first = next(iter(runs.values()))
+    if len(sets) == 1:
+        headings: tuple[str, ...] = (sets[0], "WER", "95 % interval", "relative", "CER", "SER")
+        rows = [_run_row(name, summaries[sets[0]], first[sets[0]]) for name, summaries in runs.items()]
+    else:
+        headings = ("test set", *runs)
+        notes = (f"In each cell: word error rate, its 95 % interval, and the change from {next(iter(runs))}.", *notes)
+        cells = {name: [_cell(summaries.get(name), first.get(name)) for summaries in runs.values()] for name in sets}
+        rows = [(name, *row) for name, row in cells.items()]
+    return Grid(headings, tuple(rows), notes)
+
+
+def as_json(runs: Runs) -> dict[str, Any]:
+    """The same numbers for programs: run -> test set -> rate, interval and change from the first run."""
+    first = next(iter(runs.values()))
+    return {
+        run: {
+            name: {
+                "directory": str(summary.directory),
+                "wer": summary.values["wer"],
+                "wer_ci95": list(summary.values["wer_ci95"]),
+                "relative": _relative(summary, first.get(name)),
+                "cer": summary.values.get("cer"),
+                "ser": summary.values.get("ser"),
+                "reference_words": summary.values["reference_words"],
+                "utterances": summary.values["utterances"],
+            }
+            for name, summary in summaries.items()
+        }
+        for run, summaries in runs.items()
+    }
+
+
+def _by_set(summaries: Sequence["Summary"], names: Sequence[str]) -> dict[str, "Summary"]:
+    return {name or summary.set: summary for name, summary in zip(names, summaries)}
+
+
+def _run_row(name: str, summary: "Summary", first: "Summary") -> tuple[str, ...]:
+    values = summary.values
+    return (
+        name,
+        _percent(values["wer"]),
+        _interval(summary),
+        _change(summary, first),
+        _percent(values.get("cer")),
+        _percent(values.get("ser")),
+    )
+
+
+def _cell(summary: "Summary | None", first: "Summary | None") -> str:
+    if summary is None:
+        return NOTHING
+    lines = [_percent(summary.values["wer"]), _interval(summary)]
+    return "\n".join(lines if summary is first or first is None else [*lines, _change(summary, first)])
+
+
+def _difference(name: str, runs: Runs) -> str:
+    """A warning where runs on a set of this name were not scored on the same texts in the same way."""
+    present = {run: summaries[name] for run, summaries in runs.items() if name in summaries}
+    for key, words in COMPARABLE.items():
+        values = {run: _value(summary, key) for run, summary in present.items()}
+        if len(set(values.values())) > 1:
+            each = ", ".join(f"{value} ({run})" for run, value in values.items())
+            return f"{name}: rates that cannot be compared, as the {words} are not the same: {each}."
+    return ""
+
+
+def _value(summary: "Summary", key: str) -> str:
+    return (
+        summary.alignment if key == "alignment" else str(summary.values.get(key) or {"unit": "word"}.get(key, "none"))
+    )
+
+
+def _relative(summary: "Summary", first: "Summary | None") -> float | None:
+    base = first.values["wer"] if first is not None else None
+    rate = summary.values["wer"]
+    return (rate - base) / base if base and rate is not None else None
+
+
+def _change(summary: "Summary", first: "Summary") -> str:
+    relative = _relative(summary, first)
+    if summary is first or relative is None:
+        return NOTHING
+    return f"{100 * relative:+.1f} %".replace("-", "−")
+
+
+def _percent(rate: float | None) -> str:
+    return NOTHING if rate is None else f"{100 * rate:.2f} %"
+
+
+def _interval(summary: "Summary") -> str:
+    bounds = summary.interval
+    return NOTHING if bounds is None else f"{100 * bounds[0]:.2f} … {100 * bounds[1]:.2f}"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"

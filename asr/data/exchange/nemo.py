@@ -1,0 +1,39 @@
+"""NeMo's manifests. Ours have the same form, so that writing one is nothing else.
+
+Reading takes what NeMo lets pass: speakers that are numbers, durations that are absent (they are measured), and
+transcripts of another model in `pred_text`, which are dropped. Relative paths are relative to the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from asr.data.exchange.records import Record, read_lines, to_utterances
+from asr.data.manifest import LineError, parse_line, write_manifest
+from asr.errors import CorpusError
+from asr.types import Utterance
+
+DROPPED = "pred_text"
+
+
+def read_nemo(manifest: Path, *, audio_root: Path | None = None, show_progress: bool = False) -> list[Utterance]:
+    """Read a manifest; see above, and `asr.data.exchange.read_corpus`."""
+    return to_utterances(_records(manifest), audio_root or manifest.parent, manifest, show_progress=show_progress)
+
+
+def write_nemo(manifest: Path, utterances: Sequence[Utterance]) -> None:
+    """Write a manifest: see `asr.data.manifest.write_manifest`."""
+    write_manifest(manifest, utterances)
+
+
+def _records(manifest: Path) -> Iterator[Record]:
+    for place, line in read_lines(manifest):
+        try:
+            fields = parse_line(line.encode("utf-8"))
+        except LineError as error:
+            raise CorpusError(f"{place}: {error}") from error
+        fields.pop(DROPPED, None)
+        if isinstance(fields.get("speaker"), int):
+            fields["speaker"] = str(fields["speaker"])
+        yield Record(place, fields)

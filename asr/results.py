@@ -1,0 +1,61 @@
+"""What an evaluation leaves in its directory: `score.json`, hypotheses, the report, and other toolkits' formats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.files import write_json, write_json_lines, write_text
+from asr.report.illustrations import Illustration
+from asr.report.page import write_report
+from asr.scoring.assessment import Assessment
+from asr.scoring.display import hypothesis_rows
+from asr.scoring.sclite import write_sclite_reports
+from asr.scoring.toolkit_formats import espnet_table, kaldi_report, leaderboard_rows
+from asr.types import Seconds, Utterance
+
+SCLITE_FOLDER = "sclite"
+
+
+def write_results(
+    directory: Path,
+    assessment: Assessment,
+    summary: Mapping[str, Any],
+    *,
+    illustrations: Sequence[Illustration] = (),
+    audio: Mapping[str, Utterance] | None = None,
+    seconds: Mapping[str, Seconds] | None = None,
+    show_progress: bool = False,
+) -> list[str]:
+    """Write everything, `score.json` last; returns the names of what was written, as a user reads them.
+
+    Args:
+        directory: where
+        assessment: the scored test set
+        summary: the object of score.json
+        illustrations: sound and pictures for the report
+        audio: the utterances by id, where there is audio: for the rows of the Open ASR leaderboard
+        seconds: by id, the time that each took
+        show_progress: a bar on standard error while pictures are drawn
+    """
+    scored = assessment.scored
+    write_json_lines(directory / "hypotheses.jsonl", hypothesis_rows(scored))
+    write_text(directory / "kaldi_wer.txt", kaldi_report(scored.score))
+    write_text(directory / "espnet.md", espnet_table([scored]))
+    written = ["score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md"]
+    _remove_reports(directory / SCLITE_FOLDER)
+    write_sclite_reports(directory / SCLITE_FOLDER, assessment.sclite)
+    if audio:
+        write_json_lines(directory / "leaderboard.jsonl", leaderboard_rows(scored, audio, seconds))
+        written.append("leaderboard.jsonl")
+    write_report(directory / "report.html", scored, summary, assessment.breakdowns, illustrations, show_progress)
+    write_json(directory / "score.json", summary)
+    return written
+
+
+def _remove_reports(folder: Path) -> None:
+    """An earlier evaluation's reports may bear another system's name."""
+    for suffix in ("sys", "raw", "pra", "dtl"):
+        for path in folder.glob(f"*.{suffix}"):
+            path.unlink()

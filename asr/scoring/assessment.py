@@ -1,0 +1,152 @@
+"""References and hypotheses -> everything that is said of them: scores, their normalised twins, breakdowns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from asr.errors import ScoringError
+from asr.scoring.breakdown import Breakdown, break_down
+from asr.scoring.errors import LEVENSHTEIN, SCLITE, Costs, Score, score
+from asr.scoring.normalizers import normalizer
+from asr.scoring.phones import FoldingMap, fold, folding_map
+from asr.scoring.scored_set import Details, ScoredSet
+
+ALIGNMENTS: Mapping[str, Costs] = {"levenshtein": LEVENSHTEIN, "sclite": SCLITE}
+UNITS = ("word", "character")
+ALWAYS_BROKEN_DOWN = ("speaker", "duration")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How texts are compared.
+
+    Raises:
+        ScoringError: something in it has no such name.
+    """
+
+    alignment: str = "levenshtein"  # the fewest errors, as jiwer and Kaldi count; or "sclite": NIST's costs 4, 3, 3
+    unit: str = "word"  # or "character": for scripts that do not part words
+    folding: str = ""  # "timit39", or a file: phones that count as the same
+    normalizers: tuple[str, ...] = ()  # each gives a second score beside the raw one
+    fields: tuple[str, ...] = ()  # of the manifest, to break the result down by; speaker and duration always are
+
+    def __post_init__(self) -> None:
+        if self.alignment not in ALIGNMENTS:
+            raise ScoringError(f"alignment: expected {' or '.join(ALIGNMENTS)}, got {self.alignment!r}")
+        if self.unit not in UNITS:
+            raise ScoringError(f"unit: expected {' or '.join(UNITS)}, got {self.unit!r}")
+        for name in self.normalizers:
+            normalizer(name)
+        if self.folding and (self.normalizers or self.unit != "word"):
+            raise ScoringError("folding is for phones: leave normalisers and the unit out")
+
+
+AS_WRITTEN = Comparison()
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A scored test set from every side."""
+
+    comparison: Comparison
+    scored: ScoredSet
+    sclite: ScoredSet  # the same texts under sclite's costs, for reports in its layout
+    breakdowns: tuple[Breakdown, ...]
+
+
+def assess(
+    name: str,
+    system: str,
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    details: Mapping[str, Details],
+    comparison: Comparison = AS_WRITTEN,
+    *,
+    markup: bool = False,
+) -> Assessment:
+    """Score hypotheses in every way that `comparison` asks for.
+
+    Args:
+        name: of the test set
+        system: what made the hypotheses
+        references: utterance id -> what was said
+        hypotheses: utterance id -> what was recognised
+        details: what else is known of each utterance
+        comparison: how
+        markup: whether references may hold alternations and optional words, see asr/scoring/networks.py
+
+    Raises:
+        ScoringError: as `score` and `fold`; or a field that no utterance has.
+    """
+    _check_fields(comparison.fields, details)
+    if markup and (comparison.folding or comparison.unit != "word"):
+        raise ScoringError("references with alternations are compared in words: leave folding and the unit out")
+    best = _score(references, hypotheses, comparison, ALIGNMENTS[comparison.alignment], markup)
+    nist = best if comparison.alignment == "sclite" else _score(references, hypotheses, comparison, SCLITE, markup)
+    if markup:  # the chosen alternatives are what a normaliser gets
+        references = {utterance.id: utterance.reference for utterance in best.utterances}
+    normalized = {}
+    for label in comparison.normalizers:
+        change = normalizer(label)
+        changed = [{id: change(text) for id, text in texts.items()} for texts in (references, hypotheses)]
+        normalized[label] = _score(changed[0], changed[1], comparison, best.costs)
+    scored = ScoredSet(name, system, best, details, normalized)
+    fields = [field for field in ALWAYS_BROKEN_DOWN if _is_known(field, details)] + list(comparison.fields)
+    return Assessment(
+        comparison,
+        scored,
+        ScoredSet(name, system, nist, details),
+        tuple(break_down(scored, field) for field in dict.fromkeys(fields)),
+    )
+
+
+def _score(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    comparison: Comparison,
+    costs: Costs,
+    markup: bool = False,
+) -> Score:
+    mapping = folding_map(comparison.folding) if comparison.folding else None
+    return score(
+        _in_unit(references, comparison.unit, mapping, "reference"),
+        _in_unit(hypotheses, comparison.unit, mapping, "hypothesis"),
+        costs,
+        markup=markup,
+    )
+
+
+def _in_unit(texts: Mapping[str, str], unit: str, mapping: FoldingMap | None, side: str) -> Mapping[str, str]:
+    if mapping is not None:
+        return {id: _fold(text, mapping, f"{side} {id}") for id, text in texts.items()}
+    if unit == "character":
+        return {id: " ".join("".join(text.split())) for id, text in texts.items()}
+    return texts
+
+
+def _fold(text: str, mapping: FoldingMap, where: str) -> str:
+    try:
+        return fold(text, mapping)
+    except ScoringError as error:
+        raise ScoringError(f"{where}: {error}") from error
+
+
+def _check_fields(fields: Sequence[str], details: Mapping[str, Details]) -> None:
+    for field in fields:
+        if not _is_known(field, details):
+            known = sorted({name for detail in details.values() for name in detail.fields})
+            raise ScoringError(
+                f"no utterance has the field {field!r} to break the result down by; there are "
+                f"{', '.join([*known, *(f for f in ALWAYS_BROKEN_DOWN if _is_known(f, details))]) or 'none'}"
+            )
+
+
+def _is_known(field: str, details: Mapping[str, Details]) -> bool:
+    match field:
+        case "speaker":
+            return any(detail.speaker is not None for detail in details.values())
+        case "duration":
+            return any(detail.duration is not None for detail in details.values())
+        case other:
+            return any(detail.fields.get(other) is not None for detail in details.values())
