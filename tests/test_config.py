@@ -37,7 +37,10 @@ def test_every_config_composes(group, name):
 
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_every_recipe_composes(recipe):
-    assert compose_recipe(recipe, []).recipe == recipe
+    config = compose_recipe(recipe, [])
+    # the folder with prepare.py: of the recipe's own name, or of the corpus that it is another way to train on
+    assert (resource_directory("recipes") / config.recipe / "prepare.py").is_file()
+    assert recipe.startswith(config.recipe)
 
 
 def test_graves_features_are_123():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import lzma
 import secrets
 import shutil
@@ -24,7 +25,7 @@ from asr.errors import CorpusError
 
 CHUNK_BYTES = 1 << 18
 # RuntimeError and NotImplementedError are zipfile's words for an encrypted member and an unknown compression.
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 def unpack(archive: str | Path, directory: str | Path, *, progress: bool = True) -> Path:
@@ -38,18 +39,40 @@ def unpack(archive: str | Path, directory: str | Path, *, progress: bool = True)
     """
     archive, directory = Path(archive), Path(directory)
     try:
-        with _open_archive(archive) as members:
-            for member in members:
-                _check_member(archive, member)
+        with _open_archive(archive, progress) as members:
+            _check_members(archive, members)
             with whole_directory(directory) as temporary:
                 check_space(temporary, sum(member.size_bytes for member in members), f"unpacking {archive}")
                 _extract(members, temporary, progress_bar(progress))
     except DAMAGE as error:
-        advice = "remove it and download it again"
-        raise CorpusError(f"{archive}: expected a whole archive, got: {error or 'its end'}; {advice}") from error
+        raise explain_damage(archive, error) from error
     except OSError as error:
         raise CorpusError(f"cannot read {archive}: {error.strerror or error}") from error
     return directory
+
+
+def unpack_into(tar: tarfile.TarFile, directory: str | Path, *, progress: bool = True) -> None:
+    """Unpack an open tar archive into `directory`, which may hold other things already; files of one name are lost.
+
+    Every member is looked at before the first is written, as by `unpack`, and the archive is read to its end, where
+    gzip and xz keep their check sums.
+
+    Raises `CorpusError`, with nothing written, when a member is refused or the disk is too small, and one of
+    `DAMAGE` for an archive that is not whole: seen before anything is written, too.
+    """
+    archive, directory = Path(str(tar.name)), Path(directory)
+    members = _tar_members(tar, progress)
+    _check_members(archive, members)
+    with explain_disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    check_space(directory, sum(member.size_bytes for member in members), f"unpacking {archive}")
+    _extract(members, directory, progress_bar(progress))
+
+
+def explain_damage(archive: Path, error: Exception) -> CorpusError:
+    """What to say of an archive whose reading ended in one of `DAMAGE`."""
+    reason = next(iter(str(error).splitlines()), "its end")
+    return CorpusError(f"{archive}: expected a whole archive, got: {reason}; remove it and download it again")
 
 
 @contextlib.contextmanager
@@ -109,15 +132,29 @@ class _Member:
 
 
 @contextlib.contextmanager
-def _open_archive(path: Path) -> Iterator[list[_Member]]:
+def _open_archive(path: Path, progress: bool) -> Iterator[list[_Member]]:
     if tarfile.is_tarfile(path):
         with tarfile.open(path, "r:*") as tar:
-            yield [_Member(e.name, _tar_kind(e), e.size, partial(tar.extractfile, e)) for e in tar]
+            yield _tar_members(tar, progress)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             yield [_Member(e.filename, _zip_kind(e), e.file_size, partial(file.open, e)) for e in file.infolist()]
     else:
         raise CorpusError(f"{path}: expected a tar or zip archive, got something else; download it again")
+
+
+def _tar_members(tar: tarfile.TarFile, progress: bool) -> list[_Member]:
+    members = []
+    with progress_bar(progress) as bar:
+        task = bar.add_task("check", total=None)
+        for entry in tar:
+            members.append(_Member(entry.name, _tar_kind(entry), entry.size, partial(tar.extractfile, entry)))
+            bar.advance(task, entry.size)
+        assert tar.fileobj is not None
+        while tar.fileobj.read(CHUNK_BYTES):  # to where gzip, bz2 and xz compare their check sums
+            pass
+        bar.update(task, total=sum(member.size_bytes for member in members))
+    return members
 
 
 def _tar_kind(entry: tarfile.TarInfo) -> str:
@@ -133,20 +170,22 @@ def _zip_kind(entry: zipfile.ZipInfo) -> str:
     return "link" if stat.S_ISLNK(mode) else "device or pipe"
 
 
-def _check_member(archive: Path, member: _Member) -> None:
+def _check_members(archive: Path, members: list[_Member]) -> None:
+    for member in members:
+        if (reason := _refusal(member)) is not None:
+            raise CorpusError(f"{archive}: refused, nothing was unpacked: member {member.name!r} is {reason}")
+
+
+def _refusal(member: _Member) -> str | None:
     place = PurePosixPath(member.name)
     windows = PureWindowsPath(member.name)  # sees `\\` and drive letters, which are harmless only elsewhere
     if place.is_absolute() or windows.drive or windows.root:
-        reason = "an absolute path"
-    elif ".." in place.parts or ".." in windows.parts:
-        reason = "a path that leaves the archive"
-    elif "\0" in member.name:
-        reason = "a name with a zero byte"
-    elif member.kind not in ("file", "folder"):
-        reason = f"a {member.kind}"
-    else:
-        return
-    raise CorpusError(f"{archive}: refused, nothing was unpacked: member {member.name!r} is {reason}")
+        return "an absolute path"
+    if ".." in place.parts or ".." in windows.parts:
+        return "a path that leaves the archive"
+    if "\0" in member.name:
+        return "a name with a zero byte"
+    return None if member.kind in ("file", "folder") else f"a {member.kind}"
 
 
 def _extract(members: list[_Member], directory: Path, bar: Progress) -> None:

@@ -1,0 +1,1 @@
+"""mini_librispeech: five hours of LibriSpeech."""

@@ -1,0 +1,1 @@
+"""The recipe `speech_commands`: thirty-five words, one at a time."""

@@ -1,0 +1,1 @@
+"""TED-LIUM 3: talks."""

@@ -1,0 +1,1 @@
+"""The recipe `yesno`: eight Hebrew words to a recording, each "yes" or "no"."""
