@@ -1,9 +1,8 @@
 """A model on a test set: hypotheses, error rates and how long it took."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.sampler import Draw, plan_in_order
 from asr.emissions import EmissionBatch
 from asr.errors import ManifestError
-from asr.files import write_json_lines
 from asr.progress import track
 from asr.recognizer import Recognizer
 from asr.scoring.assessment import AS_WRITTEN, Assessment, Comparison, assess
@@ -44,23 +42,25 @@ class Evaluation:
     recognition: Recognition
     utterances: Sequence[Utterance]  # with their texts as scored
 
-    def write_nbest(self, directory: Path) -> bool:
-        """Write nbest.jsonl where there are alternatives, else remove an older one; returns whether there are."""
-        hypotheses = self.recognition.hypotheses
-        has_alternatives = any(hypothesis.alternatives for hypothesis in hypotheses.values())
-        if has_alternatives:
-            write_json_lines(directory / "nbest.jsonl", nbest_rows(hypotheses))
-        else:
-            (directory / "nbest.jsonl").unlink(missing_ok=True)
-        return has_alternatives
+    def nbest_rows(self) -> list[dict[str, Any]]:
+        """Rows of `nbest.jsonl`, the best of an utterance first; none where there are no alternatives.
+
+        A score is the sum of its parts, natural logarithms.
+        """
+        ranked = {id: (best, *best.alternatives) for id, best in self.recognition.hypotheses.items()}
+        if all(len(hypotheses) == 1 for hypotheses in ranked.values()):
+            return []
+        return [
+            {"id": id, "rank": rank, "text": h.text, "score": h.score, "parts": asdict(h.parts)}
+            for id, hypotheses in ranked.items()
+            for rank, h in enumerate(hypotheses, start=1)
+        ]
 
 
-def nbest_rows(hypotheses: Mapping[str, Hypothesis]) -> Iterator[dict[str, Any]]:
-    """Rows of `nbest.jsonl`, the best of an utterance first; a score is the sum of its parts, natural logarithms."""
-    for id, best in hypotheses.items():
-        for rank, hypothesis in enumerate((best, *best.alternatives), start=1):
-            parts = asdict(hypothesis.parts)
-            yield {"id": id, "rank": rank, "text": hypothesis.text, "score": hypothesis.score, "parts": parts}
+def known_fields(utterances: Sequence[Utterance]) -> set[str]:
+    """What a result can be broken down by: the fields for which some utterance has a value."""
+    extra = {name for u in utterances for name, value in u.extra.items() if value is not None}
+    return extra | {"duration"} | ({"speaker"} if any(u.speaker is not None for u in utterances) else set())
 
 
 def evaluate(

@@ -6,16 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asr.errors import OutputError
 from asr.files import write_json, write_json_lines, write_text
 from asr.report.illustrations import Illustration
 from asr.report.page import write_report
 from asr.scoring.assessment import Assessment
 from asr.scoring.display import hypothesis_rows
-from asr.scoring.sclite import write_sclite_reports
+from asr.scoring.sclite import WRITERS, write_sclite_reports
 from asr.scoring.toolkit_formats import espnet_table, kaldi_report, leaderboard_rows
 from asr.types import Seconds, Utterance
 
 SCLITE_FOLDER = "sclite"
+# What another evaluation's may be taken for this one's, were it left: written only sometimes, or under other names.
+_REMOVED_FIRST = (
+    "score.json",
+    "nbest.jsonl",
+    "leaderboard.jsonl",
+    *(f"{SCLITE_FOLDER}/*{suffix}" for suffix in WRITERS),
+)
 
 
 def write_results(
@@ -26,9 +34,12 @@ def write_results(
     illustrations: Sequence[Illustration] = (),
     audio: Mapping[str, Utterance] | None = None,
     seconds: Mapping[str, Seconds] | None = None,
+    nbest: Sequence[Mapping[str, Any]] = (),
     show_progress: bool = False,
 ) -> list[str]:
     """Write everything, `score.json` last; returns the names of what was written, as a user reads them.
+
+    An earlier evaluation's files are replaced or removed, its `score.json` first: a directory that has one is whole.
 
     Args:
         directory: where
@@ -37,25 +48,35 @@ def write_results(
         illustrations: sound and pictures for the report
         audio: the utterances by id, where there is audio: for the rows of the Open ASR leaderboard
         seconds: by id, the time that each took
+        nbest: rows of nbest.jsonl, where there are alternatives
         show_progress: a bar on standard error while pictures are drawn
+
+    Raises:
+        OutputError: something cannot be written or removed.
     """
     scored = assessment.scored
+    _remove_earlier(directory)
     write_json_lines(directory / "hypotheses.jsonl", hypothesis_rows(scored))
     write_text(directory / "kaldi_wer.txt", kaldi_report(scored.score))
     write_text(directory / "espnet.md", espnet_table([scored]))
-    written = ["score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md"]
-    _remove_reports(directory / SCLITE_FOLDER)
     write_sclite_reports(directory / SCLITE_FOLDER, assessment.sclite)
+    written = ["score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md"]
     if audio:
         write_json_lines(directory / "leaderboard.jsonl", leaderboard_rows(scored, audio, seconds))
         written.append("leaderboard.jsonl")
+    if nbest:
+        write_json_lines(directory / "nbest.jsonl", nbest)
+        written.append("nbest.jsonl")
     write_report(directory / "report.html", scored, summary, assessment.breakdowns, illustrations, show_progress)
     write_json(directory / "score.json", summary)
     return written
 
 
-def _remove_reports(folder: Path) -> None:
-    """An earlier evaluation's reports may bear another system's name."""
-    for suffix in ("sys", "raw", "pra", "dtl"):
-        for path in folder.glob(f"*.{suffix}"):
+def _remove_earlier(directory: Path) -> None:
+    for path in [path for pattern in _REMOVED_FIRST for path in directory.glob(pattern)]:
+        try:
             path.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"{path}, an earlier evaluation's, cannot be removed: {error.strerror or error}. Choose another place"
+            ) from error

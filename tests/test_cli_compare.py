@@ -30,10 +30,12 @@ FAIR = {id: POOR[id] if int(id[1:]) % 2 else REFERENCES[id] for id in REFERENCES
 SPEAKERS = {id: f"s{int(id[1:]) % 10}" for id in REFERENCES}
 
 
-def write_run(directory, hypotheses, references=REFERENCES, speakers=SPEAKERS, alignment="levenshtein", system=None):
+def write_run(
+    directory, hypotheses, references=REFERENCES, speakers=SPEAKERS, alignment="levenshtein", system=None, markup=False
+):
     details = {id: Details(speakers.get(id), 2.0) for id in references}
     name = system or directory.name
-    assessment = assess("test", name, references, hypotheses, details, Comparison(alignment=alignment))
+    assessment = assess("test", name, references, hypotheses, details, Comparison(alignment=alignment), markup=markup)
     write_json(directory / "score.json", score_json(assessment))
     write_json_lines(directory / "hypotheses.jsonl", hypothesis_rows(assessment.scored))
     return directory
@@ -130,6 +132,20 @@ def test_what_cannot_be_compared(tmp_path):
         invoke("compare", first, aligned)
     with pytest.raises(ScoringError, match="expected different runs"):
         invoke("compare", first, first)
+
+
+def test_references_with_alternatives(tmp_path):
+    """Each system may take another alternative; speaker s0 says nothing in one of them."""
+    references = {id: "{ so many / @ }" if SPEAKERS[id] == "s0" else f"(uh) {text}" for id, text in REFERENCES.items()}
+    right = {id: "" if SPEAKERS[id] == "s0" else text for id, text in REFERENCES.items()}
+    wrong = {id: text.replace("number", "numbers") for id, text in right.items()} | {"u0": "so many"}
+    first = write_run(tmp_path / "first", wrong, references, markup=True)
+    second = write_run(tmp_path / "second", right, references, markup=True)
+    for alignment in ("sclite", "levenshtein"):
+        output = invoke("compare", first, second, "--alignment", alignment)
+        # 54 errors in 54 x 6 words, and two more words in the first, that of the alternative.
+        assert "second is better than first: 0.0 % against 16.6 % word error rate, 100.0 % fewer errors" in output
+        assert "second better on 9, worse on 0, equal 0" in output
 
 
 def test_names_are_not_markup(tmp_path):

@@ -17,7 +17,7 @@ from asr.cli.transcribe import transcribe
 from asr.cli.tune import tune
 from asr.config import Config, DecodingConfig, FeaturesConfig, ModelConfig
 from asr.emissions import emission_table, load_emissions, save_emissions
-from asr.errors import AsrError, ConfigError, TextError
+from asr.errors import AsrError, ConfigError, OutputError, ScoringError, TextError
 from asr.model_directory import write_model
 from asr.text.tokenizer import CharTokenizer
 from asr.types import Utterance
@@ -300,8 +300,31 @@ def test_a_tuned_model_uses_its_language_model_and_can_be_told_not_to(model_dir,
 def test_options_that_have_no_place(model_dir, tmp_path):
     dev = sung_corpus(tmp_path, "dev", ["ab"])
     with pytest.raises(ConfigError, match="expected one manifest, got 2"):
-        run("evaluate", model_dir, dev, dev, "--save-log-probs", tmp_path / "x.npz")
+        run("evaluate", model_dir, dev, sung_corpus(tmp_path, "test", ["ab"]), "--save-log-probs", tmp_path / "x.npz")
+    with pytest.raises(ConfigError, match="two manifests are called dev"):
+        run("evaluate", model_dir, dev, dev)
     with pytest.raises(ConfigError, match=r"ends in \.npz"):
         run("evaluate", model_dir, dev, "--save-log-probs", tmp_path / "x.bin")
     with pytest.raises(AssertionError, match="no place for alternatives"):
         run("transcribe", tmp_path / "audio" / "dev-0.wav", "--model", model_dir, "--decoder", "beam", "--nbest", 2)
+
+
+def test_a_field_has_to_be_in_one_of_the_sets_before_any_work_is_done(model_dir, tmp_path, monkeypatch):
+    """A set without it is not broken down by it, and that is said."""
+    plain, aged = sung_corpus(tmp_path, "plain", ["ab"]), sung_corpus(tmp_path, "aged", ["ab", "cab"])
+    rows = [json.loads(line) | {"age": 6} for line in aged.read_text().splitlines()]
+    aged.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output = run("evaluate", model_dir, plain, aged, "--by", "age", "-o", tmp_path / "out")
+    assert "plain: no utterance has age" in output
+    breakdowns = [
+        json.loads((tmp_path / "out" / n / "score.json").read_text())["breakdowns"] for n in ("plain", "aged")
+    ]
+    assert [sorted(found) for found in breakdowns] == [["duration", "speaker"], ["age", "duration", "speaker"]]
+    table = (tmp_path / "out" / "results.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in table] == ["set", "---", "plain", "aged"]
+
+    monkeypatch.setattr("asr.cli.evaluate.load", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(ScoringError, match=r"no utterance has the field 'height'.*age, duration, speaker"):
+        run("evaluate", model_dir, plain, aged, "--by", "age,height", "-o", tmp_path / "out")
+    with pytest.raises(OutputError, match="expected a directory that can be written to"):
+        run("evaluate", model_dir, plain, "-o", plain / "out")

@@ -7,7 +7,7 @@ from helpers import needs_real_speech, real_data
 from typer.testing import CliRunner
 
 from asr.cli.main import app
-from asr.errors import ScoringError
+from asr.errors import ConfigError, ScoringError
 
 
 def run(*arguments):
@@ -49,6 +49,33 @@ def test_its_own_hypotheses_can_be_scored_again(pair, tmp_path):
     first, second = (json.loads((tmp_path / name / "score.json").read_text()) for name in ("first", "second"))
     assert second["wer"] == first["wer"]
     assert second["wer_ci95"] == first["wer_ci95"]
+
+
+def test_fields_of_a_manifest_survive_the_way_through_hypotheses(tmp_path):
+    row = {"id": "u", "reference": "a", "hypothesis": "a", "errors": 0, "reference_words": 1, "fields": {"gender": "f"}}
+    path = tmp_path / "hypotheses.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    result = run(path, path, "--by", "gender", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    breakdowns = json.loads((tmp_path / "out" / "score.json").read_text())["breakdowns"]
+    assert [group["name"] for group in breakdowns["gender"]["groups"]] == ["f"]
+    path.write_text(json.dumps({**row, "fields": ["f"]}) + "\n")
+    assert "hypotheses.jsonl:1: expected an object in `fields`" in str(run(path, path).exception)
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_scored(pair, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    result = run(*pair, "-o", tmp_path / "out")
+    assert isinstance(result.exception, ConfigError)
+    assert result.output == ""
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_what_is_not_known_has_no_line_and_no_line_is_broken(pair, tmp_path):
+    output = run(*pair, "-o", tmp_path / "out").output
+    assert "Audio" not in output
+    assert "real" not in output
+    assert f"written: {tmp_path}/out/score.json, hypotheses.jsonl, report.html, sclite/" in output
 
 
 def test_without_an_output_nothing_is_written(pair, tmp_path):

@@ -73,6 +73,13 @@ def web(monkeypatch):
     return pages
 
 
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    message = r"cannot write .*file/sub: Not a directory; check the folder"
+    with pytest.raises(CorpusError, match=message), our_transport(module, checksums={}):
+        (tmp_path / "file" / "sub").mkdir()
+
+
 def test_downloaders_use_our_transport(web, tmp_path, capsys):
     web["body"] = tar_bytes(("corpus/a.txt", b"hello"))
     (tmp_path / "corpus").mkdir()

@@ -171,6 +171,12 @@ def test_another_config_or_other_data_in_the_same_directory(corpus, tmp_path):
         train_stage(configure(corpus, tmp_path / "run", "training.epochs=1"))
 
 
+def test_a_run_goes_on_without_the_options_that_its_corpus_was_prepared_with(corpus, tmp_path):
+    """They say where the corpus was found; what they made of it is compared by the manifests' checksums."""
+    train_stage(configure(corpus, tmp_path / "run", "training.epochs=1", "+data.options.corpus_dir=/corpora"))
+    train_stage(configure(corpus, tmp_path / "run", "training.epochs=1"))
+
+
 def test_utterances_that_cannot_be_aligned_are_dropped_and_named(corpus, tmp_path, capsys):
     utterances = read_manifest(corpus["train"])
     utterances[0] = replace(utterances[0], text="abc " * 40)

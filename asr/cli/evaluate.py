@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -98,11 +98,16 @@ def evaluate(
     """
     from rich.console import Console
 
-    from asr.scoring.display import summary_table
+    from asr.files import write_text
+    from asr.scoring.display import markdown_table, summary_table
 
     settings = comparison(normalize, fold, unit, by, alignment)
-    test_sets = find_test_sets(model, manifests or [], names(benchmark), output_dir)
+    parent = output_dir or model.resolve().parent / "evaluate"
+    test_sets = find_test_sets(manifests or [], names(benchmark), parent, parts=output_dir is None)
     check_log_probs_path(save_log_probs, len(test_sets))
+    check_fields(settings.fields, test_sets)
+    for test_set in test_sets:
+        check_writable(test_set.directory)
     recognizer = load(model, device, decoding)
     console = Console()
     results = {}
@@ -114,15 +119,17 @@ def evaluate(
     console.print()
     console.print(summary_table(results))
     if len(results) > 1:
-        console.print(f"written: {write_table(results, test_sets)}", highlight=False)
+        write_text(parent / TABLE, markdown_table(results))
+        console.print(f"written: {parent / TABLE}", highlight=False)
     if save_log_probs is not None:
         console.print(f"written: {save_log_probs}", highlight=False)
 
 
-def find_test_sets(
-    model: Path, manifests: list[Path], benchmarks: Sequence[str], output_dir: Path | None
-) -> list[TestSet]:
-    """The manifests by their stems, then the benchmarks by their names."""
+def find_test_sets(manifests: list[Path], benchmarks: Sequence[str], parent: Path, *, parts: bool) -> list[TestSet]:
+    """The manifests by their stems, then the benchmarks by their names.
+
+    parts: whether the results of a single test set, too, go to a part of `parent` that has its name
+    """
     from asr.errors import ConfigError
 
     stems = [manifest.stem for manifest in manifests]
@@ -131,10 +138,8 @@ def find_test_sets(
     found = dict(zip(stems, manifests)) | (prepared_benchmarks(benchmarks) if benchmarks else {})
     if not found:
         raise ConfigError("expected at least one manifest, or --benchmark with the name of a prepared test set")
-    if output_dir is not None and len(found) == 1:
-        return [TestSet(name, manifest, output_dir) for name, manifest in found.items()]
-    parent = output_dir or model.resolve().parent / "evaluate"
-    return [TestSet(name, manifest, parent / name) for name, manifest in found.items()]
+    parts = parts or len(found) > 1
+    return [TestSet(name, manifest, parent / name if parts else parent) for name, manifest in found.items()]
 
 
 def prepared_benchmarks(benchmarks: Sequence[str]) -> dict[str, Path]:
@@ -162,6 +167,29 @@ def check_log_probs_path(path: Path | None, num_sets: int) -> None:
         raise ConfigError(f"--save-log-probs: expected one manifest, got {num_sets}: evaluate them one by one")
 
 
+def check_fields(fields: Sequence[str], test_sets: Sequence[TestSet]) -> None:
+    """Read all manifests before hours go into the first; a field has to be in one of them."""
+    from asr.data.manifest import read_manifest
+    from asr.errors import ScoringError
+    from asr.evaluation import known_fields
+
+    known = {field for test_set in test_sets for field in known_fields(read_manifest(test_set.manifest))}
+    if missing := [field for field in fields if field not in known]:
+        there = ", ".join(sorted(known))
+        raise ScoringError(f"no utterance has the field {missing[0]!r} to break the result down by; there are {there}")
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    import os
+
+    from asr.errors import OutputError
+
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise OutputError(f"{directory}: expected a directory that can be written to; {existing} is none")
+
+
 def evaluate_set(
     recognizer: "Recognizer",
     test_set: TestSet,
@@ -172,18 +200,23 @@ def evaluate_set(
 ) -> "tuple[Evaluation, list[str]]":
     """Evaluate a test set and write its results, the log-probabilities last; says what was written."""
     import sys
+    from dataclasses import replace
 
     from asr.data.manifest import read_manifest
     from asr.emissions import emission_table, save_emissions
-    from asr.evaluation import evaluate
+    from asr.evaluation import evaluate, known_fields
 
+    utterances = read_manifest(test_set.manifest)
+    known = known_fields(utterances)
+    if unknown := [field for field in settings.fields if field not in known]:
+        typer.echo(f"{test_set.name}: no utterance has {', '.join(unknown)}: not broken down by that", err=True)
     rows: dict[str, NDArray[np.float16]] = {}
     evaluation = evaluate(
         recognizer,
-        read_manifest(test_set.manifest),
+        utterances,
         name=test_set.name,
         system=system,
-        comparison=settings,
+        comparison=replace(settings, fields=tuple(field for field in settings.fields if field in known)),
         num_workers=workers,
         show_progress=sys.stderr.isatty(),
         on_emissions=None if save_log_probs is None else lambda batch: rows.update(batch.rows()),
@@ -205,30 +238,17 @@ def write_evaluation(recognizer: "Recognizer", evaluation: "Evaluation", directo
     from asr.results import write_results
 
     shown = sys.stderr.isatty()
-    has_nbest = evaluation.write_nbest(directory)
     worst = worst_ids(evaluation.assessment.scored.score)
-    written = write_results(
+    return write_results(
         directory,
         evaluation.assessment,
         evaluation.summary,
         illustrations=illustrate(recognizer, evaluation.utterances, worst, shown),
         audio={utterance.id: utterance for utterance in evaluation.utterances},
         seconds=evaluation.recognition.seconds,
+        nbest=evaluation.nbest_rows(),
         show_progress=shown,
     )
-    return [*written, "nbest.jsonl"] if has_nbest else written
-
-
-def write_table(results: dict[str, dict[str, Any]], test_sets: Sequence[TestSet]) -> Path:
-    """Write one table of all test sets, in Markdown, into the folder that holds their results."""
-    import os
-
-    from asr.files import write_text
-    from asr.scoring.display import markdown_table
-
-    path = Path(os.path.commonpath([test_set.directory for test_set in test_sets])) / TABLE
-    write_text(path, markdown_table(results))
-    return path
 
 
 def show_worst(console: "Console", name: str, assessment: "Assessment", number: int) -> None:

@@ -49,7 +49,7 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
 
     from asr.builders import build_comparison
     from asr.cli.common import load
-    from asr.cli.evaluate import TestSet, evaluate_set, show_worst, system_name
+    from asr.cli.evaluate import TestSet, check_fields, evaluate_set, show_worst, system_name
     from asr.cli.stages import Stage
     from asr.cli.train import existing
     from asr.config import to_json
@@ -58,20 +58,23 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
 
     recognizer = None
     results = {}
-    for name, manifest in config.data.test.items():
-        directory = Path(config.run_dir) / "evaluate" / name
+    folder = Path(config.run_dir) / "evaluate"
+    test_sets = [TestSet(name, existing(manifest), folder / name) for name, manifest in config.data.test.items()]
+    for test_set in test_sets:
+        name, directory = test_set.name, test_set.directory
         stage = Stage(directory / "evaluated.json")
         inputs = {
             "model": sha256(model_dir / CHECKSUMS),
-            "manifest": sha256(existing(manifest)),
+            "manifest": sha256(test_set.manifest),
             "decoding": to_json(config.decoding),
             "scoring": to_json(config.scoring),
         }
         if not stage.is_done(inputs):
+            check_fields(config.scoring.fields, test_sets)
             recognizer = recognizer or load(model_dir, config.machine.accelerator)
             evaluation, _ = evaluate_set(
                 recognizer,
-                TestSet(name, Path(manifest), directory),
+                test_set,
                 build_comparison(config.scoring),
                 system_name(model_dir),
                 EVALUATION_WORKERS,

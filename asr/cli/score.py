@@ -54,17 +54,27 @@ def score(
 
     from asr.cli.evaluate import show_worst
     from asr.cli.scoring_options import comparison
+    from asr.errors import ConfigError
     from asr.scoring.assessment import assess
     from asr.scoring.display import score_json, summary_table
     from asr.scoring.reading import read_pair
 
     settings = comparison(normalize, fold, unit, by, alignment)
+    if output_dir is not None and output_dir.exists() and not output_dir.is_dir():
+        raise ConfigError(f"-o: expected a folder, made where there is none, got the file {output_dir}")
     pair = read_pair(reference, hypothesis, ref_format, hyp_format)
     if pair.silent:
         shown = ", ".join(pair.silent[:SILENT_SHOWN]) + (" …" if len(pair.silent) > SILENT_SHOWN else "")
         typer.echo(f"no words at all for {len(pair.silent)} references, all theirs are deletions: {shown}", err=True)
     assessment = assess(
-        reference.stem, hypothesis.name, pair.references, pair.hypotheses, pair.details, settings, markup=pair.markup
+        reference.stem,
+        hypothesis.name,
+        pair.references,
+        pair.hypotheses,
+        pair.details,
+        settings,
+        markup=pair.markup,
+        show_progress=sys.stderr.isatty(),
     )
     summary = score_json(assessment, audio_seconds(pair))
     console = Console()
@@ -81,7 +91,7 @@ def score(
             audio=pair.audio,
             show_progress=sys.stderr.isatty(),
         )
-        console.print(f"written: {output_dir}/{', '.join(written)}", highlight=False)
+        console.print(f"written: {output_dir}/{', '.join(written)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def audio_seconds(pair: "Pair") -> float | None:

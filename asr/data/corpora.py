@@ -66,7 +66,8 @@ def download(
         _check_sha256(path, sha256, f"remove {path} to download it again from {url}")
         return path
     transfer = _Transfer(url, path, timeout_seconds)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with explain_disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with progress_bar(progress) as bar:
         transfer.run(bar, attempts, sleep)
     try:

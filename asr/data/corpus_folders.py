@@ -37,7 +37,8 @@ def find_corpus(
             return folder
     if not corpus_dir:
         return None
-    nearest = min(folders, key=lambda folder: len(_missing(folder, markers)))
+    # Of those that lack equally much, the one with the corpus's name.
+    nearest = min(reversed(folders), key=lambda folder: (len(_missing(folder, markers)), not folder.is_dir()))
     raise CorpusError(
         f"data.options.corpus_dir: expected the folder of {name}, with {', '.join(markers)} in it, got {nearest} "
         f"without {', '.join(_missing(nearest, markers))}; name the folder that holds them, or leave the option out"

@@ -100,6 +100,8 @@ def our_transport(*modules: ModuleType, checksums: Mapping[str, str], mirror: st
             if not fetched:
                 raise
             raise explain_damage(fetched[-1], error) from error
+        except OSError as error:  # of the folders that the downloaders make themselves
+            raise CorpusError(f"cannot write {error.filename}: {error.strerror}; check the folder") from error
 
 
 def fetch(url: str, path: Path, *, checksums: Mapping[str, str], mirror: str = "") -> Path:

@@ -30,7 +30,7 @@ from asr.types import Seconds
 
 HERE = Path(__file__).parent
 MOST_TALLIED = 50
-MAX_CLIP_SECONDS = 60.0  # of a longer recording the page holds the beginning, and says so
+MAX_CLIP_SECONDS = 30.0  # of a longer recording the page holds the beginning, and says so
 NOTHING = "–"  # for what has no finite value or is unknown
 
 

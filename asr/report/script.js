@@ -201,8 +201,11 @@
 
   for (const button of document.querySelectorAll(".show-more")) {
     button.addEventListener("click", () => {
-      document.querySelector(`[data-chart="${button.dataset.of}"] .more`).hidden = false;
+      const more = document.querySelector(`[data-chart="${button.dataset.of}"] .more`);
+      more.hidden = false;
       button.remove();
+      more.rows[0].tabIndex = -1; // where the keyboard goes on, as its button is gone
+      more.rows[0].focus();
     });
   }
 

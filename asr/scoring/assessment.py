@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from asr.errors import ScoringError
+from asr.progress import track
 from asr.scoring.breakdown import Breakdown, break_down
-from asr.scoring.errors import LEVENSHTEIN, SCLITE, Costs, Score, score
+from asr.scoring.errors import LEVENSHTEIN, SCLITE, Costs, Score, realign, score
 from asr.scoring.normalizers import normalizer
 from asr.scoring.phones import FoldingMap, fold, folding_map
 from asr.scoring.scored_set import Details, ScoredSet
@@ -51,8 +53,12 @@ class Assessment:
 
     comparison: Comparison
     scored: ScoredSet
-    sclite: ScoredSet  # the same texts under sclite's costs, for reports in its layout
     breakdowns: tuple[Breakdown, ...]
+
+    @cached_property
+    def sclite(self) -> ScoredSet:
+        """The same texts under sclite's costs, for reports in its layout."""
+        return replace(self.scored, score=realign(self.scored.score, SCLITE), normalized={})
 
 
 def assess(
@@ -64,6 +70,7 @@ def assess(
     comparison: Comparison = AS_WRITTEN,
     *,
     markup: bool = False,
+    show_progress: bool = False,
 ) -> Assessment:
     """Score hypotheses in every way that `comparison` asks for.
 
@@ -75,6 +82,7 @@ def assess(
         details: what else is known of each utterance
         comparison: how
         markup: whether references may hold alternations and optional words, see asr/scoring/networks.py
+        show_progress: a bar on standard error
 
     Raises:
         ScoringError: as `score` and `fold`; or a field that no utterance has.
@@ -82,38 +90,43 @@ def assess(
     _check_fields(comparison.fields, details)
     if markup and (comparison.folding or comparison.unit != "word"):
         raise ScoringError("references with alternations are compared in words: leave folding and the unit out")
-    best = _score(references, hypotheses, comparison, ALIGNMENTS[comparison.alignment], markup)
-    nist = best if comparison.alignment == "sclite" else _score(references, hypotheses, comparison, SCLITE, markup)
+    best = _score(references, hypotheses, comparison, markup=markup, show_progress=show_progress)
     if markup:  # the chosen alternatives are what a normaliser gets
         references = {utterance.id: utterance.reference for utterance in best.utterances}
     normalized = {}
     for label in comparison.normalizers:
-        change = normalizer(label)
-        changed = [{id: change(text) for id, text in texts.items()} for texts in (references, hypotheses)]
-        normalized[label] = _score(changed[0], changed[1], comparison, best.costs)
+        changed = [_normalize(texts, label, show_progress) for texts in (references, hypotheses)]
+        normalized[label] = _score(changed[0], changed[1], comparison, show_progress=show_progress)
     scored = ScoredSet(name, system, best, details, normalized)
     fields = [field for field in ALWAYS_BROKEN_DOWN if _is_known(field, details)] + list(comparison.fields)
     return Assessment(
         comparison,
         scored,
-        ScoredSet(name, system, nist, details),
-        tuple(break_down(scored, field) for field in dict.fromkeys(fields)),
+        tuple(break_down(scored, field, show_progress=show_progress) for field in dict.fromkeys(fields)),
     )
+
+
+def _normalize(texts: Mapping[str, str], label: str, show_progress: bool) -> dict[str, str]:
+    change = normalizer(label)
+    items = track(texts.items(), f"normalising, {label}", total=len(texts), shown=show_progress)
+    return {id: change(text) for id, text in items}
 
 
 def _score(
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     comparison: Comparison,
-    costs: Costs,
+    *,
     markup: bool = False,
+    show_progress: bool = False,
 ) -> Score:
     mapping = folding_map(comparison.folding) if comparison.folding else None
     return score(
         _in_unit(references, comparison.unit, mapping, "reference"),
         _in_unit(hypotheses, comparison.unit, mapping, "hypothesis"),
-        costs,
+        ALIGNMENTS[comparison.alignment],
         markup=markup,
+        show_progress=show_progress,
     )
 
 

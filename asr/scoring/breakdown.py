@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.progress import track
 from asr.scoring.errors import ErrorCounts, Score, UtteranceErrors
 from asr.scoring.scored_set import Details, ScoredSet
 from asr.scoring.significance import Interval, wer_interval
@@ -120,11 +121,12 @@ class Breakdown:
         }
 
 
-def break_down(scored: ScoredSet, field: str) -> Breakdown:
+def break_down(scored: ScoredSet, field: str, *, show_progress: bool = False) -> Breakdown:
     """Group a test set by "speaker", "duration" (0-2-5-10-20-∞ s, lower ends inclusive) or a field of its manifest.
 
     A field with more than `MAX_NUMBERS_APART` different numbers is cut at its quartiles; any other value is a group
-    of its own. What is missing (absent, null, an empty string, not a number) is the group "unknown".
+    of its own. What is missing (absent, null, an empty string, not a number) is the group "unknown". Resampling takes
+    some hundredths of a second a group; show_progress: a bar on standard error.
     """
     values = {utterance.id: _value(scored.details[utterance.id], field) for utterance in scored.score.utterances}
     place = _duration_bin if field == DURATION else _placing(list(values.values()))
@@ -132,7 +134,8 @@ def break_down(scored: ScoredSet, field: str) -> Breakdown:
     for utterance in scored.score.utterances:
         members.setdefault(place(values[utterance.id]), []).append(utterance)
     speakers = scored.speakers
-    groups = tuple(_group(place[-1], members[place], speakers) for place in sorted(members))
+    places = track(sorted(members), f"resampling by {field}", shown=show_progress)
+    groups = tuple(_group(place[-1], members[place], speakers) for place in places)
     return Breakdown(field, groups, _summarize(groups, _group("Sum/Avg", scored.score.utterances, speakers)))
 
 

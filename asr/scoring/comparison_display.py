@@ -17,7 +17,7 @@ from rich.text import Text
 
 from asr.errors import ScoringError
 from asr.scoring.assessment import ALIGNMENTS
-from asr.scoring.errors import ErrorCounts, Score, score
+from asr.scoring.errors import ErrorCounts, realign
 from asr.scoring.matched_pairs import (
     MatchedPairs,
     McNemar,
@@ -30,7 +30,14 @@ from asr.scoring.matched_pairs import (
     wilcoxon,
 )
 from asr.scoring.runs import Run
-from asr.scoring.significance import MIN_SPEAKERS, Interval, PairedBootstrap, paired_bootstrap, wer_interval
+from asr.scoring.significance import (
+    MIN_SPEAKERS,
+    Interval,
+    PairedBootstrap,
+    paired_bootstrap,
+    rate_change,
+    wer_interval,
+)
 
 ALPHA = 0.05  # a difference with a smaller p is called significant
 FEW_SPEAKERS = 8  # below, sc_stats warns, the normal approximation of Wilcoxon's test does not hold
@@ -67,12 +74,13 @@ class SystemComparison:
     @property
     def difference(self) -> float:
         """The second's word error rate minus the first's; infinite or 0 without reference words."""
-        return _ratio(self.second.words.errors - self.first.words.errors, self.first.words.reference_length)
+        first, second = self.first.words, self.second.words
+        return _ratio(_change(first, second), first.reference_length * second.reference_length)
 
     @property
     def relative(self) -> float:
         """The difference as a fraction of the first's rate; infinite where that is 0, 0 where both are."""
-        return _ratio(self.second.words.errors - self.first.words.errors, self.first.words.errors)
+        return _relative(self.first.words, self.second.words)
 
     def to_json(self) -> dict[str, Any]:
         """Strict JSON: what has no finite value is None."""
@@ -107,9 +115,10 @@ def compare_runs(first: Run, second: Run, names: Sequence[str], alignment: str =
     speakers = {**second.scored.speakers, **{id: s for id, s in first.scored.speakers.items() if s is not None}}
     scores = (first.scored.score, second.scored.score)
     bootstrap = paired_bootstrap(*scores, speakers)
-    old, new = (_aligned(each, alignment, own[0]) for each in scores)
+    old, new = (realign(each, ALIGNMENTS[alignment]) for each in scores)
     old_rates, new_rates = speaker_rates(old, speakers), speaker_rates(new, speakers)
-    pairs = (list(old_rates.values()), [new_rates[speaker] for speaker in old_rates])
+    both = [speaker for speaker in old_rates if speaker in new_rates]  # one may have taken nothing as said
+    pairs = ([old_rates[speaker] for speaker in both], [new_rates[speaker] for speaker in both])
     return SystemComparison(
         set=first.name,
         first=System(names[0], scores[0].words, wer_interval(scores[0], speakers)),
@@ -119,18 +128,10 @@ def compare_runs(first: Run, second: Run, names: Sequence[str], alignment: str =
         alignment=alignment,
         bootstrap=bootstrap,
         matched_pairs=mapsswe(old, new),
-        sign=sign_test(*pairs) if old_rates else None,
-        wilcoxon=wilcoxon(*pairs) if old_rates else None,
+        sign=sign_test(*pairs) if both else None,
+        wilcoxon=wilcoxon(*pairs) if both else None,
         mcnemar=mcnemar(old, new),
     )
-
-
-def _aligned(result: Score, alignment: str, own: str) -> Score:
-    if alignment == own:
-        return result
-    references = {utterance.id: utterance.reference for utterance in result.utterances}
-    hypotheses = {utterance.id: utterance.hypothesis for utterance in result.utterances}
-    return score(references, hypotheses, ALIGNMENTS[alignment])
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------
@@ -145,8 +146,9 @@ def verdict(comparison: SystemComparison) -> str:
     rates = f"{_percent(better.words.rate, 1)} against {_percent(worse.words.rate, 1)} word error rate"
     chance = f"p {_p_value(pairs.p, sign='= ')} by MAPSSWE"
     # The rates may be of another alignment than the test; where they disagree there is nothing to call better.
-    if pairs.p < ALPHA and better.words.errors < worse.words.errors:
-        share = 100 * (worse.words.errors - better.words.errors) / worse.words.errors
+    relative = _relative(worse.words, better.words)
+    if pairs.p < ALPHA and relative < 0:
+        share = -100 * relative
         return (
             f"{better.name} is better than {worse.name}: {rates}, {share:.1f} % fewer errors; significant ({chance})."
         )
@@ -251,6 +253,14 @@ def _percent(rate: float, digits: int = 2, *, signed: bool = False) -> str:
     if not math.isfinite(rate):
         return _NOTHING
     return _minus(f"{100 * rate:{'+' if signed else ''}.{digits}f} %")
+
+
+def _change(first: ErrorCounts, second: ErrorCounts) -> int:
+    return rate_change(first.errors, first.reference_length, second.errors, second.reference_length)
+
+
+def _relative(first: ErrorCounts, second: ErrorCounts) -> float:
+    return _ratio(_change(first, second), first.errors * max(second.reference_length, 1))
 
 
 def _ratio(numerator: int, denominator: int) -> float:

@@ -120,12 +120,17 @@ def _interval(score: Score, speakers: Mapping[str, str | None]) -> list[float | 
 
 
 def hypothesis_rows(scored: ScoredSet) -> Iterator[dict[str, Any]]:
-    """Rows of `hypotheses.jsonl`: the texts as scored, the number of word errors, and what is known besides."""
+    """Rows of `hypotheses.jsonl`: the texts as scored, the number of word errors, and what is known besides.
+
+    `marked_reference` is there where alternations or optional words left a choice, of which `reference` was taken.
+    """
     for utterance in scored.score.utterances:
         details = scored.details[utterance.id]
+        choices = {"marked_reference": utterance.marked_reference} if utterance.marked_reference else {}
         yield {
             "id": utterance.id,
             "reference": utterance.reference,
+            **choices,
             "hypothesis": utterance.hypothesis,
             "errors": utterance.words.errors,
             "reference_words": utterance.words.reference_length,
@@ -239,6 +244,8 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right", overflow="fold")
     for row in _rows([name for result in results.values() for name in result["normalized"]]):
         cells = [row.cell(result) for result in results.values()]
+        if row.is_dispensable and set(cells) == {_NOTHING}:
+            continue
         table.add_row(row.label, *cells, style=row.style, end_section=row.ends_section)
     return table
 
@@ -263,6 +270,7 @@ class _Row:
     cell: Callable[[Mapping[str, Any]], str]
     style: str = ""
     ends_section: bool = False
+    is_dispensable: bool = False  # where no test set has it
 
 
 def _rows(normalizers: Sequence[str]) -> list[_Row]:
@@ -292,9 +300,9 @@ _COUNTS = (
     _Row("Insertions", lambda result: f"{result['insertions']:,}", ends_section=True),
     _Row("Reference words", lambda result: f"{result['reference_words']:,}"),
     _Row("Utterances", lambda result: f"{result['utterances']:,}"),
-    _Row("Audio", lambda result: _clock(result["audio_seconds"]), ends_section=True),
-    _Row("Real-time factor", lambda result: _real_time_factor(result["rtfx"])),
-    _Row("Times real time", lambda result: _times(result["rtfx"])),
+    _Row("Audio", lambda result: _clock(result["audio_seconds"]), ends_section=True, is_dispensable=True),
+    _Row("Real-time factor", lambda result: _real_time_factor(result["rtfx"]), is_dispensable=True),
+    _Row("Times real time", lambda result: _times(result["rtfx"]), is_dispensable=True),
 )
 
 

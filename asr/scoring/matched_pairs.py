@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.scoring.errors import CORRECT, INSERTION, ErrorCounts, Score
+from asr.scoring.errors import CORRECT, INSERTION, ErrorCounts, Score, UtteranceErrors
 from asr.scoring.significance import same_references
 
 BUFFER_WORDS = 2  # correct ones between segments; from two on their errors count as independent (NIST's choice)
@@ -93,9 +93,7 @@ def mapsswe(first: Score, second: Score, buffer_words: int = BUFFER_WORDS) -> Ma
     """
     pairs = zip(first.utterances, same_references(first, second).utterances)
     differences = [
-        segment.first - segment.second
-        for one, other in pairs
-        for segment in segments(one.operations, other.operations, buffer_words)
+        segment.first - segment.second for one, other in pairs for segment in _segments(one, other, buffer_words)
     ]
     number = len(differences)
     if not any(differences):
@@ -107,6 +105,17 @@ def mapsswe(first: Score, second: Score, buffer_words: int = BUFFER_WORDS) -> Ma
     deviation = math.sqrt(squares / (number - 1))
     z = mean / (deviation / math.sqrt(number))
     return MatchedPairs(number, mean, deviation, z, _two_tailed(z))
+
+
+def _segments(one: UtteranceErrors, other: UtteranceErrors, buffer_words: int) -> list[Segment]:
+    """The segments of an utterance; one in all where the systems took different alternatives of the reference.
+
+    Words of two texts cannot be laid beside one another, and the ends of the utterance are boundaries for sure.
+    """
+    if one.reference == other.reference:
+        return segments(one.operations, other.operations, buffer_words)
+    whole = Segment(one.words.errors, other.words.errors)
+    return [whole] if whole.first or whole.second else []
 
 
 def segments(first: str, second: str, buffer_words: int = BUFFER_WORDS) -> list[Segment]:

@@ -43,12 +43,21 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionalWord:
+    """An optional word of the chosen path: said, rightly or wrongly, or left out, which is correct."""
+
+    word: str
+    column: int  # where it stands in `operations`; of one left out, the column that it stands before
+    is_left_out: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ChosenPath:
     """The cheapest path through a network, aligned with a hypothesis."""
 
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # without optional words that are left out
     operations: str  # one letter for each column, see `UtteranceErrors.operations`
-    left_out: tuple[str, ...]  # optional words that the hypothesis lacks: correct, and in no column
+    optional: tuple[OptionalWord, ...] = ()  # in order
 
 
 def has_marks(text: str) -> bool:
@@ -161,19 +170,22 @@ def _deletion_cost(arc: Arc, costs: Costs) -> float:
 
 
 def _path(columns: Sequence[tuple[Arc, bool]], hypothesis: Sequence[str]) -> ChosenPath:
-    words, letters, left_out = [], [], []
+    words: list[str] = []
+    letters: list[str] = []
+    optional = []
     remaining = iter(hypothesis)
     for arc, faces_word in columns:
-        if not faces_word and arc.is_optional and arc.word is not None:
-            left_out.append(arc.word)
-            continue
         said = next(remaining) if faces_word else None
         if arc.word is None:
             letters += [INSERTION] if faces_word else []
             continue
+        if arc.is_optional:
+            optional.append(OptionalWord(arc.word, len(letters), is_left_out=not faces_word))
+            if not faces_word:
+                continue
         words.append(arc.word)
         letters.append(DELETION if said is None else CORRECT if said == arc.word else SUBSTITUTION)
-    return ChosenPath(tuple(words), "".join(letters), tuple(left_out))
+    return ChosenPath(tuple(words), "".join(letters), tuple(optional))
 
 
 def check_plain(hypotheses: Mapping[str, Sequence[str]]) -> None:

@@ -161,7 +161,10 @@ def _with_formats(reference: _File, hypothesis: _File) -> _Files:
     files = [_guess(file) if file.format == AUTO else file for file in (reference, hypothesis)]
     reference, hypothesis = (_settle(file, other) for file, other in zip(files, files[::-1]))
     if reference.format == "ctm":
-        raise ScoringError(f"{reference.path}: CTM is for hypotheses; expected references as STM or as texts with ids")
+        raise ScoringError(
+            f"{reference.path}: CTM is for hypotheses; expected references as STM or as texts with ids;"
+            " the references come first"
+        )
     if "lines" in (reference.format, hypothesis.format) and reference.format != hypothesis.format:
         raise ScoringError(
             f"plain lines have no ids and go with plain lines alone, got {reference.path} as {reference.format} and"
@@ -318,6 +321,8 @@ def _check_same_ids(references: Mapping[str, Entry], hypotheses: Mapping[str, En
             f" {len(references)}, got {len(hypotheses)}{hypothesis.doubt}"
         )
     doubt = reference.doubt + hypothesis.doubt
+    if hypothesis.format == "ctm":
+        doubt += ". The ids of a CTM are the names of its files; where these are whole recordings, score against an STM"
     if len(missing) == len(references):
         raise ScoringError(
             f"{hypothesis.path}: expected hypotheses for the utterances of {reference.path}, got those of another set:"

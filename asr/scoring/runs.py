@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from asr.errors import ScoringError
 from asr.scoring.assessment import ALIGNMENTS
-from asr.scoring.errors import ErrorCounts, Score, score
+from asr.scoring.errors import Score, score
 from asr.scoring.scored_set import Details, ScoredSet
 
 SCORE_FILE, HYPOTHESES_FILE = "score.json", "hypotheses.jsonl"
@@ -119,17 +119,22 @@ def read_run(directory: Path) -> Run:
     references: dict[str, str] = {}
     hypotheses: dict[str, str] = {}
     details: dict[str, Details] = {}
-    written: dict[str, _Counts] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for where, row in _rows(path):
         id = _field(row, "id", where)
         if id in references:
             raise ScoringError(f"{where}: expected every id once, got {id} again")
         references[id], hypotheses[id] = _field(row, "reference", where), _field(row, "hypothesis", where)
+        if "marked_reference" in row:
+            references[id] = _field(row, "marked_reference", where)
         details[id] = _details(row, where)
-        written[id] = _counts(row, where)
+        _count(row.get("errors"), "errors", where)
+        rows[id] = row
     if not references:
         raise ScoringError(f"{path}: expected at least one utterance, got none: evaluate again")
-    scored = _as_written(score(references, hypotheses, ALIGNMENTS[summary.alignment]), written, path)
+    has_choices = any("marked_reference" in row for row in rows.values())
+    scored = score(references, hypotheses, ALIGNMENTS[summary.alignment], markup=has_choices)
+    _check_rows(scored, rows, path)
     _check_agreement(scored, summary)
     return Run(summary.set, summary.values, ScoredSet(summary.set, summary.system, scored, details))
 
@@ -158,33 +163,15 @@ def read_summary(directory: Path) -> Summary:
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
 
-class _Counts(NamedTuple):
-    errors: int
-    reference_words: int | None  # None in files that do not say it: those of the reference text
-
-
-def _counts(row: Mapping[str, Any], where: str) -> _Counts:
-    words = row.get("reference_words")
-    return _Counts(
-        _count(row.get("errors"), "errors", where),
-        None if words is None else _count(words, "reference_words", where),
-    )
-
-
-def _as_written(scored: Score, written: Mapping[str, _Counts], path: Path) -> Score:
-    """The score with the optional words that were rightly left out: they are correct, but not in the texts."""
-    utterances = []
+def _check_rows(scored: Score, rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Texts that were changed since do not have the errors that their line gives."""
     for utterance in scored.utterances:
-        counts = written[utterance.id]
-        if utterance.words.errors != counts.errors:
+        row = rows[utterance.id]
+        if utterance.words.errors != row["errors"]:
             raise ScoringError(
-                f"{path}: expected {counts.errors} errors in {utterance.id}, as its line says, got "
+                f"{path}: expected {row['errors']} errors in {utterance.id}, as its line says, got "
                 f"{utterance.words.errors} from its texts: the file was changed, evaluate again"
             )
-        left_out = (counts.reference_words or 0) - utterance.words.reference_length
-        words = utterance.words + ErrorCounts(hits=max(0, left_out))
-        utterances.append(replace(utterance, words=words))
-    return replace(scored, utterances=tuple(utterances))
 
 
 def _check_agreement(scored: Score, summary: Summary) -> None:

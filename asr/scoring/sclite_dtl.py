@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from asr.scoring.errors import CORRECT, DELETION, INSERTION, SUBSTITUTION, Score
-from asr.scoring.sclite_parts import aligned_pairs, folds_case, percentage, rounded
+from asr.scoring.sclite_parts import aligned_columns, folds_case, percentage, rounded
 from asr.scoring.scored_set import ScoredSet
 
 _SUBSTITUTION_NOTE = """* NOTE: The 'Substitution' words are those reference words
@@ -23,9 +23,10 @@ def dtl_text(scored: ScoredSet) -> str:
     spell = str.lower if folds_case(score) else str
     # (operation, reference, hypothesis) of every wrong word, counted
     wrong = Counter(
-        (operation, spell(reference), spell(hypothesis))
+        (operation, spell(reference or ""), spell(hypothesis or ""))
         for utterance in score.utterances
-        for operation, reference, hypothesis in aligned_pairs(utterance)
+        if utterance.words.errors
+        for operation, reference, hypothesis in aligned_columns(utterance)
         if operation != CORRECT
     )
     tables = [

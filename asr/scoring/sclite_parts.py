@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import operator
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
 from asr.scoring.breakdown import UNKNOWN
-from asr.scoring.errors import DELETION, INSERTION, ErrorCounts, Score, UtteranceErrors
+from asr.scoring.errors import CORRECT, AlignedWord, ErrorCounts, Score, UtteranceErrors
 from asr.scoring.scored_set import ScoredSet
 
 
@@ -30,12 +30,16 @@ def by_speaker(scored: ScoredSet) -> list[Speaker]:
     return [Speaker(name, replace(scored.score, utterances=tuple(own))) for name, own in utterances.items()]
 
 
-def aligned_pairs(utterance: UtteranceErrors) -> Iterator[tuple[str, str, str]]:
-    """`UtteranceErrors.aligned_words` for millions of them: operation, reference and hypothesis, "" where one lacks."""
-    references, hypotheses = iter(utterance.reference.split()), iter(utterance.hypothesis.split())
-    for letter in utterance.operations:
-        reference = "" if letter == INSERTION else next(references)
-        yield letter, reference, "" if letter == DELETION else next(hypotheses)
+def aligned_columns(utterance: UtteranceErrors) -> list[AlignedWord]:
+    """The columns of sclite's alignment: optional words in parentheses, those left out as correct ones."""
+    columns = utterance.aligned_words()
+    for optional in reversed(utterance.optional):  # from the last, so that the places of the others stay
+        word = f"({optional.word})"
+        if optional.is_left_out:
+            columns.insert(optional.column, AlignedWord(CORRECT, word, None))
+        else:
+            columns[optional.column] = columns[optional.column]._replace(reference=word)
+    return columns
 
 
 def folds_case(score: Score) -> bool:

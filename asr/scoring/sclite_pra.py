@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count, takewhile
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 
 from asr.scoring.errors import CORRECT, UtteranceErrors
-from asr.scoring.sclite_parts import aligned_pairs, by_speaker, folds_case
+from asr.scoring.sclite_parts import aligned_columns, by_speaker, folds_case
 from asr.scoring.scored_set import Details, ScoredSet
 
 LINE_WIDTH = 1000  # sclite's; longer alignments are broken
@@ -63,18 +64,28 @@ class _Column(NamedTuple):
 
 
 def _columns(utterance: UtteranceErrors, folded: bool) -> list[_Column]:
-    right, wrong = (str.lower, str.upper) if folded else (str, str)
-    columns = []
-    for letter, reference, hypothesis in aligned_pairs(utterance):
-        if letter == CORRECT:
-            cell = right(reference) + " "
-            columns.append(_Column(cell, cell, " " * _width(cell)))
-        else:
-            texts = wrong(reference), wrong(hypothesis)
-            width = max(map(_width, texts))
-            above, below = (_padded(text or "*" * width, width) for text in texts)
-            columns.append(_Column(above, below, letter.ljust(width + 1)))
-    return columns
+    return [
+        _right(word.reference, folded)
+        if word.reference and word.reference == word.hypothesis
+        else _column(word.operation, word.reference or "", word.hypothesis or "", folded)
+        for word in aligned_columns(utterance)
+    ]
+
+
+@lru_cache(maxsize=1 << 16)  # most columns, and few of them different
+def _right(word: str, folded: bool) -> _Column:
+    return _column(CORRECT, word, word, folded)
+
+
+def _column(letter: str, reference: str, hypothesis: str, folded: bool) -> _Column:
+    if letter == CORRECT:
+        spell, gap, mark = str.lower, " ", " "
+    else:
+        spell, gap, mark = str.upper, "*", letter
+    texts = (spell(reference), spell(hypothesis)) if folded else (reference, hypothesis)
+    width = max(map(_width, texts))
+    above, below = (_padded(text or gap * width, width) for text in texts)
+    return _Column(above, below, mark.ljust(width + 1))
 
 
 def _alignment_lines(columns: Sequence[_Column]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ _CHUNK_ELEMENTS = 1 << 20  # of the weight matrix, 8 MB: stays near the cache
 _MULTINOMIAL_COST = 8  # of drawing how often one distinct row occurs, in drawn indices; as measured
 _IDS_SHOWN = 3
 
+Counts = TypeVar("Counts", int, NDArray[np.int64])
 Labels = Sequence[str]  # the unit that each utterance belongs to
 
 
@@ -93,8 +95,8 @@ def paired_bootstrap(
 ) -> PairedBootstrap | None:
     """Bootstrap the difference between two systems: each replication draws the same units for both.
 
-    The probability of improvement is the share of replications in which the second system makes fewer errors
-    (Bisani & Ney 2004, section 4). One in which both make equally many counts half, so that the chances of the first
+    The probability of improvement is the share of replications in which the second system has the lower word error
+    rate (Bisani & Ney 2004, section 4). One in which both have the same counts half, so that the chances of the first
     and the second add up to 1 and equal systems have 0.5.
 
     Args:
@@ -116,16 +118,28 @@ def paired_bootstrap(
     pairs = list(zip(_sums_by_label(first, labels), _sums_by_label(second, labels)))
     if len(pairs) < 2:
         return None
-    units = np.array([(old.errors, new.errors, old.reference_length) for old, new in pairs], dtype=np.int64)
-    old, new, words = bootstrap_sums(units, replications, seed).T
+    counts = [(old.errors, old.reference_length, new.errors, new.reference_length) for old, new in pairs]
+    sums = bootstrap_sums(np.array(counts, dtype=np.int64), replications, seed)
+    old, old_words, new, new_words = sums.T
+    change = rate_change(old, old_words, new, new_words)
     unit = _unit_name(labels)
-    difference = central_interval(_ratio(new - old, words), confidence)
-    relative = central_interval(_ratio(new - old, old), confidence)
+    difference = central_interval(_ratio(change, old_words * new_words), confidence)
+    relative = central_interval(_ratio(change, old * np.maximum(new_words, 1)), confidence)
     return PairedBootstrap(
-        improvement=float(np.mean(new < old) + np.mean(new == old) / 2),
+        improvement=float(np.mean(change < 0) + np.mean(change == 0) / 2),
         difference=Interval(*difference, unit, len(pairs)),
         relative=Interval(*relative, unit, len(pairs)),
     )
+
+
+def rate_change(old: Counts, old_words: Counts, new: Counts, new_words: Counts) -> Counts:
+    """The change of the error rate times both numbers of reference words; without words its sign is right.
+
+    The numbers differ where each system took another alternative of a reference as said.
+    """
+    # At least 1, by arithmetic that integers and arrays share.
+    change: Counts = new * (old_words + (old_words == 0)) - old * (new_words + (new_words == 0))
+    return change
 
 
 def same_references(first: Score, second: Score) -> Score:
@@ -141,12 +155,12 @@ def same_references(first: Score, second: Score) -> Score:
             f"expected two systems on the same utterances, got {_some(sorted(ids - others.keys()))} only in the first "
             f"and {_some(sorted(others.keys() - ids))} only in the second: score both on one test set"
         )
-    if changed := [u for u in first.utterances if u.reference != others[u.id].reference]:
+    if changed := [u for u in first.utterances if u.given_reference != others[u.id].given_reference]:
         example = changed[0]
         raise ScoringError(
             f"expected the same references for both systems, got others for {_some([u.id for u in changed])}; of "
-            f"{example.id} {example.reference!r} and {others[example.id].reference!r}: score both with the same "
-            "references and normalisation, and without alternatives, of which each system may choose another"
+            f"{example.id} {example.given_reference!r} and {others[example.id].given_reference!r}: score both with the "
+            "same references and options"
         )
     return replace(second, utterances=tuple(others[utterance.id] for utterance in first.utterances))
 

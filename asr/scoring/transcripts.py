@@ -36,8 +36,9 @@ _TEXT_KEYS: Mapping[Side, tuple[str, ...]] = {
     "reference": ("reference", "text"),
     "hypothesis": ("hypothesis", "pred_text", "text"),
 }
-# Fields of a row that say nothing of the utterance itself.
-_NO_DETAILS = frozenset({"id", "reference", "hypothesis", "text", "pred_text", "errors", "speaker", "duration"})
+# Keys of a row that say nothing of the utterance itself; `fields` are those of a manifest that was scored.
+_TEXTS = frozenset({"id", "reference", "marked_reference", "hypothesis", "text", "pred_text"})
+_NO_DETAILS = _TEXTS | {"errors", "reference_words", "speaker", "duration", "fields"}
 _SHOWN = 60  # characters of a line in a message
 
 
@@ -246,7 +247,10 @@ def _row_details(row: Mapping[str, Any], place: str) -> Details:
     number = isinstance(duration, int | float) and not isinstance(duration, bool)
     if duration is not None and not (number and 0 <= duration < math.inf):
         raise ScoringError(f"{place}: expected a number of seconds in `duration`, got {shorten(json.dumps(duration))}")
-    return Details(speaker, duration, {key: value for key, value in row.items() if key not in _NO_DETAILS})
+    fields = row.get("fields") or {}
+    if not isinstance(fields, dict):
+        raise ScoringError(f"{place}: expected an object in `fields`, got {shorten(json.dumps(fields))}")
+    return Details(speaker, duration, fields | {key: row[key] for key in row if key not in _NO_DETAILS})
 
 
 def _text(row: Mapping[str, Any], key: str, place: str) -> str:

@@ -43,8 +43,14 @@ def claim(run_dir: Path, config: Mapping[str, Any], difference: Difference) -> N
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a config that decides the result."""
-    return {key: value for key, value in config.items() if key not in NOT_COMPARED}
+    """The part of a config that decides the result.
+
+    Options of a recipe's corpus are not compared: what they made is, by the checksums of the manifests.
+    """
+    part = {key: value for key, value in config.items() if key not in NOT_COMPARED}
+    if "data" in part:
+        part["data"] = {key: value for key, value in part["data"].items() if key != "options"}
+    return part
 
 
 def write_environment(run_dir: Path, device: torch.device, precision: str) -> None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.audio import probe
-from asr.data.corpora import download, unpack
-from asr.data.corpus_folders import find_corpus, write_splits
+from asr.data.corpora import unpack
+from asr.data.lhotse_corpora import fetch, find_corpus, write_splits
 from asr.errors import ConfigError, CorpusError
 from asr.recipe import parse_options
 from asr.text.normalize import normalize
@@ -49,7 +49,7 @@ def prepare(name: str, options: Mapping[str, object], out_dir: Path, asr_data: P
     if name != "an4":
         raise ConfigError(f"corpus of the recipe an4: expected an4, got {name!r}")
     parsed = parse_options(An4Options, options)
-    folder = find_corpus("an4", parsed.corpus_dir, asr_data, MARKERS) or fetch(parsed, out_dir.absolute().parent)
+    folder = find_corpus("an4", parsed.corpus_dir, asr_data, MARKERS) or _download(parsed, out_dir)
     known = {part: read_part(folder, part) for part in NUM_UTTERANCES}
     held_out = sorted({str(utterance.speaker) for utterance in known["train"]})[::DEV_EVERY]
     splits = {
@@ -60,14 +60,15 @@ def prepare(name: str, options: Mapping[str, object], out_dir: Path, asr_data: P
     write_splits(out_dir, splits)
 
 
-def fetch(options: An4Options, data: Path) -> Path:
-    """The folder of the archive, fetched and unpacked below `data`/downloads unless that is done."""
-    folder = data / "downloads" / "an4"
-    if not folder.exists():
-        archive = download(options.url, data / "downloads" / "an4_sphere.tar.gz", sha256=options.sha256 or None)
-        unpack(archive, folder)
-    found = find_corpus("an4", str(folder), None, MARKERS)
-    assert found is not None
+def _download(options: An4Options, out_dir: Path) -> Path:
+    downloads = out_dir.absolute().parent / "downloads" / "an4"
+    unpacked = downloads / "unpacked"
+    if not unpacked.exists():
+        archive = downloads / "an4_sphere.tar.gz"
+        fetch(options.url, archive, checksums={archive.name: options.sha256} if options.sha256 else {})
+        unpack(archive, unpacked)
+    found = find_corpus("an4", str(unpacked), None, MARKERS)
+    assert found is not None  # it raises where the option's folder is not the corpus
     return found
 
 

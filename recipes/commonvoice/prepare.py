@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -27,8 +28,8 @@ BENCHMARK_OPTION = "language"  # `--benchmark commonvoice/de/test` sets it to "d
 SPLITS = ("train", "dev", "test")
 RELEASES = "cv-corpus-*"
 HOW_TO_GET_IT = (
-    "accept the terms at https://commonvoice.mozilla.org/datasets (since release 23: "
-    "https://datacollective.mozillafoundation.org), unpack the archive, and name the folder that holds cv-corpus-… "
+    "accept the terms at https://datacollective.mozillafoundation.org (Mozilla Data Collective, the only place since "
+    "October 2025), unpack the archive, and name the folder that holds cv-corpus-… "
     "with +data.options.corpus_dir=FOLDER, or put it into ASR_DATA; a download address that you were given goes into "
     "+data.options.url"
 )
@@ -73,17 +74,19 @@ def prepare(name: str, options: Mapping[str, object], out_dir: Path, asr_data: P
 def find_language(roots: Sequence[Path], language: str, version: str) -> Path:
     """The folder with a language's train.tsv, of the release asked for or the newest.
 
+    That is cv-corpus-17.0-2024-03-15/de; up to release 4 it is cv-corpus-3_de, or what it was unpacked into by hand.
+
     Raises `CorpusError` that says which languages there are, or how to get the corpus.
     """
     releases = [release for root in roots for release in (root, *root.glob(RELEASES))]
     if version:
-        releases = [
-            r for r in releases if r.name == f"cv-corpus-{version}" or r.name.startswith(f"cv-corpus-{version}-")
-        ]
-    found = [release / language for release in releases if (release / language / "train.tsv").is_file()]
-    found += [root for root in roots if root.name == language and (root / "train.tsv").is_file() and not version]
+        wanted = re.compile(rf"cv-corpus-{re.escape(version)}(?![\d.])")
+        releases = [release for release in releases if wanted.match(release.name)]
+    folders = [release / language for release in releases]
+    folders += [release for release in releases if release in roots or release.name.endswith(f"_{language}")]
+    found = [folder for folder in folders if (folder / "train.tsv").is_file()]
     if found:
-        return max(found, key=lambda folder: _version(folder.parent.name))
+        return max(found, key=_version)
     there = sorted({path.parent.name for release in releases for path in release.glob("*/train.tsv")})
     where = ", ".join(map(str, roots)) or "no folder: neither data.options.corpus_dir nor ASR_DATA is set"
     raise CorpusError(
@@ -97,12 +100,12 @@ def read_splits(folder: Path, options: CommonVoiceOptions) -> dict[str, list[Utt
 
     Raises `CorpusError` for a malformed line, another language's file and, unless they may be skipped, missing clips.
     """
-    rows = {split: read_split(folder, split, options.skip_missing_clips) for split in SPLITS}
+    read = partial(read_split, folder, options.language, skip_missing_clips=options.skip_missing_clips)
+    rows = {split: read(split) for split in SPLITS}
     if options.validated:
         held_out = [utterance for split in ("dev", "test") for utterance in rows[split]]
         sentences = {utterance.text for utterance in held_out}
-        everything = read_split(folder, "validated", options.skip_missing_clips)
-        rows["train"] = [utterance for utterance in everything if utterance.text not in sentences]
+        rows["train"] = [utterance for utterance in read("validated") if utterance.text not in sentences]
     rows["dev"] = _without_speakers_of(rows["test"], rows["dev"], "dev", "test")
     for other in ("dev", "test"):
         rows["train"] = _without_speakers_of(rows[other], rows["train"], "train", other)
@@ -134,6 +137,7 @@ def _download(options: CommonVoiceOptions, out_dir: Path) -> Path:
     return unpacked
 
 
-def _version(release: str) -> tuple[int, ...]:
-    """The numbers of "cv-corpus-17.0-2024-03-15", by which releases are ordered; a delta comes after none."""
-    return (-1,) if "delta" in release else tuple(map(int, re.findall(r"\d+", release)))
+def _version(folder: Path) -> tuple[int, ...]:
+    """The numbers of "cv-corpus-17.0-2024-03-15/de" or "cv-corpus-3_de", by which releases are ordered."""
+    release = folder.name if folder.match(RELEASES) else folder.parent.name
+    return tuple(map(int, re.findall(r"\d+", release)))

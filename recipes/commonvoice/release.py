@@ -15,20 +15,20 @@ from asr.errors import CorpusError
 from asr.types import Utterance
 
 REQUIRED = ("client_id", "path", "sentence")
-# Column -> field; "accent" became "accents" in release 7.
+# Column -> field; "accent" became "accents" on the way.
 KEPT = {"age": "age", "gender": "gender", "accent": "accents", "accents": "accents", "variant": "variant"}
-DURATIONS = "clip_durations.tsv"  # since release 14
+DURATIONS = "clip_durations.tsv"  # since release 16.1
 MISSING_SHOWN = 3
 
 
-def read_split(folder: Path, split: str, skip_missing_clips: bool) -> list[Utterance]:
+def read_split(folder: Path, language: str, split: str, *, skip_missing_clips: bool) -> list[Utterance]:
     """Read `<split>.tsv` with sentences as they are written; ids are the clips' names, speakers the client ids.
 
     Raises `CorpusError` for a malformed line, columns that lack, another language's file, and missing clips.
     """
     durations = _read_durations(folder / DURATIONS)
     records, missing = [], []
-    for record in _records(folder, split, durations):
+    for record in _records(folder, language, split, durations):
         if Path(record.fields["audio_filepath"]).is_file():
             records.append(record)
         else:
@@ -38,11 +38,11 @@ def read_split(folder: Path, split: str, skip_missing_clips: bool) -> list[Utter
     return to_utterances(records, folder, folder / f"{split}.tsv", show_progress=sys.stderr.isatty())
 
 
-def _records(folder: Path, split: str, durations: Mapping[str, float]) -> Iterator[Record]:
+def _records(folder: Path, language: str, split: str, durations: Mapping[str, float]) -> Iterator[Record]:
     for place, row in _read_table(folder / f"{split}.tsv", REQUIRED):
         locale = row.get("locale")
-        if locale and locale != folder.name:
-            raise CorpusError(f"{place}: expected the language {folder.name!r}, as the folder says, got {locale!r}")
+        if locale and locale != language:
+            raise CorpusError(f"{place}: expected data.options.language, {language!r}, in every line, got {locale!r}")
         clip = row["path"] if "." in row["path"] else f"{row['path']}.mp3"  # the first releases leave the suffix out
         fields: dict[str, Any] = {
             "id": Path(clip).stem,
@@ -50,7 +50,7 @@ def _records(folder: Path, split: str, durations: Mapping[str, float]) -> Iterat
             "duration": durations.get(clip),
             "text": row["sentence"],
             "speaker": row["client_id"] or None,
-            "lang": folder.name,
+            "lang": language,
         }
         fields |= {field: row[column] for column, field in KEPT.items() if row.get(column)}
         yield Record(place, fields)

@@ -47,7 +47,7 @@ def prepare(name: str, options: Mapping[str, object], out_dir: Path, asr_data: P
     if folder is None:
         raise CorpusError(
             f"TED-LIUM 3 is expected on disk: fetch {ARCHIVE} from https://www.openslr.org/51 (50 GB, sha256 {SHA256}) "
-            "and unpack it with tar: it holds symbolic links, which asr unpacks from no archive; then set "
+            "and unpack it with tar: it holds links, and asr unpacks no archive with links; then set "
             "+data.options.corpus_dir=…/TEDLIUM_release-3, or put that folder into ASR_DATA"
         )
     made = run_preparer(lhotse_recipe("tedlium").prepare_tedlium, folder, dataset_parts=SPLITS)

@@ -80,7 +80,7 @@ def test_from_the_download_to_a_score(corpus, tmp_path):
     assert (dev.id, dev.text, dev.speaker) == ("an251-fash-b", "yes", "fash")
     assert [u.text for u in test] == ["rubout a b five", "yes"]
     assert test[0].extra == {"gender": "female"}
-    place = tmp_path / "downloads/an4/an4/wav/an4test_clstk/fcaw/an406-fcaw-b.sph"
+    place = tmp_path / "downloads/an4/unpacked/an4/wav/an4test_clstk/fcaw/an406-fcaw-b.sph"
     assert test[0].audio_filepath == str(place)
     waveform = read_audio(place, RATE).waveform
     expected = np.repeat(sing("rubout a b five", np.random.default_rng(0)), 2)

@@ -43,8 +43,8 @@ def clip_name(number):
 
 
 def write_release(folder, version="17.0", rows=ROWS, durations=True, suffix=".mp3"):
-    """A language's folder below `folder`."""
-    language = folder / f"cv-corpus-{version}-2024-03-15" / "de"
+    """A language's folder below `folder`, named as in that release."""
+    language = folder / ("cv-corpus-3_de" if version == "3" else f"cv-corpus-{version}-2024-03-15/de")
     (language / "clips").mkdir(parents=True)
     columns = COLUMNS[version].split()
     seconds = {}
@@ -94,17 +94,24 @@ def test_every_release_is_read(tmp_path, version):
     write_release(tmp_path / "disk", version, durations=False, suffix="" if version == "3" else ".mp3")
     prepare("commonvoice", {"language": "de", "corpus_dir": str(tmp_path / "disk")}, tmp_path / "out", None)
     first = splits(tmp_path / "out")["train"][0]
+    assert (first.id, first.lang) == ("common_voice_de_1", "de")
     assert first.duration == pytest.approx(1.1, abs=0.1)  # measured; MP3 comes in frames of 36 ms, padded
     assert dict(first.extra) == {"age": "twenties", "accents": "Wien"}
 
 
 def test_the_newest_release_unless_another_is_asked_for(tmp_path):
-    for version in ("6.1", "17.0", "13.0"):
+    for version in ("6.1", "17.0", "3", "13.0"):
         write_release(tmp_path / "asr_data", version)
     (tmp_path / "asr_data" / "cv-corpus-18.0-delta-2024-06-14").mkdir()
-    for options, version in [({}, "17.0"), ({"version": "6.1"}, "6.1")]:
+    for options, folder in [
+        ({}, "cv-corpus-17.0-2024-03-15/de"),
+        ({"version": "6.1"}, "cv-corpus-6.1-2024-03-15/de"),
+        ({"version": "3"}, "cv-corpus-3_de"),
+    ]:
         prepare("commonvoice", {"language": "de", **options}, tmp_path / "out", tmp_path / "asr_data")
-        assert f"cv-corpus-{version}-" in splits(tmp_path / "out")["dev"][0].audio_filepath
+        assert f"/{folder}/clips/" in splits(tmp_path / "out")["dev"][0].audio_filepath
+    with pytest.raises(CorpusError, match=r"expected Common Voice 1, language 'de'"):
+        prepare("commonvoice", {"language": "de", "version": "1"}, tmp_path / "out", tmp_path / "asr_data")
 
 
 def test_the_languages_own_folder(tmp_path):
@@ -112,6 +119,8 @@ def test_the_languages_own_folder(tmp_path):
     for folder in (language, language.parent):
         prepare("commonvoice", {"language": "de", "corpus_dir": str(folder)}, tmp_path / "out", None)
         assert len(splits(tmp_path / "out")["train"]) == 3
+    with pytest.raises(CorpusError, match=r"expected data\.options\.language, 'en', in every line, got 'de'"):
+        prepare("commonvoice", {"corpus_dir": str(language)}, tmp_path / "out", None)
 
 
 def test_an_archive_at_an_address(tmp_path):
@@ -184,7 +193,10 @@ def spoil(name, old, new):
 
 BROKEN = {
     "column": (spoil("train.tsv", "client_id", "client"), r"train\.tsv:1: .*none called client_id"),
-    "language": (spoil("test.tsv", "\tde\t", "\tnl\t"), r"test\.tsv:2: expected the language 'de', .*got 'nl'"),
+    "language": (
+        spoil("test.tsv", "\tde\t", "\tnl\t"),
+        r"test\.tsv:2: expected data\.options\.language, 'de', .*got 'nl'",
+    ),
     "tab": (spoil("dev.tsv", "Alte’n ", "Alte\t"), r"dev\.tsv:2: expected 13 cells as in the header, got 14"),
     "duration": (spoil("clip_durations.tsv", "1100", "long"), r"clip_durations\.tsv:2: expected milliseconds"),
     "no split": (lambda language: (language / "dev.tsv").unlink(), r"cannot read .*dev\.tsv"),

@@ -108,7 +108,10 @@ def lose_the_development_speakers(folder):
 
 
 BROKEN = {
-    "no audio": (lambda folder: (folder / "WAVE/SPEAKER0005/000050003.WAV").unlink(), r"train/text:2: no such audio"),
+    "no audio": (
+        lambda folder: (folder / "WAVE/SPEAKER0005/000050003.WAV").unlink(),
+        r"train/wav\.scp:2: no such audio",
+    ),
     "no text": (
         lambda folder: (folder / "test/text").write_text("000030012 A\n"),
         r"lacks 1 ids of wav\.scp: 000030024",

@@ -199,3 +199,20 @@ def test_many_utterances_are_paged(browser, tmp_path):
 
 def test_the_set_is_whole(page):
     assert sorted(column(page, "id")) == sorted(UTTERANCES)
+
+
+def test_groups_that_are_many_unfold_and_keep_the_keyboards_place(browser, tmp_path):
+    rows = {f"u{n}": ("a b", "a c", f"s{n:02d}", None) for n in range(20)}
+    write(tmp_path / "report.html", assessment(rows, normalizers=()))
+    browser.get((tmp_path / "report.html").as_uri())
+    assert not browser.find_element(By.CSS_SELECTOR, "tbody.more").is_displayed()
+    browser.find_element(By.CSS_SELECTOR, ".show-more").send_keys(Keys.ENTER)
+    assert browser.switch_to.active_element.text.startswith("s12")
+    assert browser.find_elements(By.CSS_SELECTOR, ".show-more") == []
+
+
+def test_tables_and_headers_have_names_for_those_who_listen(page):
+    tables = [table.accessible_name for table in page.find_elements(By.TAG_NAME, "table")]
+    assert {"Utterances", "Confusion pairs", "Speaker", "Duration", "Rates under each normaliser"} <= set(tables)
+    assert "" not in tables
+    assert header(page, "errors").find_element(By.TAG_NAME, "button").accessible_name == "Errors"  # without the arrow

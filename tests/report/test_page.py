@@ -23,7 +23,7 @@ from asr.config import DecodingConfig, FeaturesConfig, ModelConfig
 from asr.errors import AudioError, ScoringError
 from asr.report.bars import chart
 from asr.report.clips import clip
-from asr.report.figures import PIXELS_PER_SECOND, POSTERIORS_HEIGHT, SPECTROGRAM_HEIGHT, TOKENS_HEIGHT, draw
+from asr.report.figures import PIXELS_PER_SECOND, POSTERIORS_HEIGHT, SPECTROGRAM_HEIGHT, draw
 from asr.report.illustrations import Illustration, illustrate, illustrate_audio, worst_ids
 from asr.report.tallies import tallies
 from asr.scoring.breakdown import break_down
@@ -77,7 +77,8 @@ def page(tmp_path_factory) -> Page:
 
 def test_the_page_reaches_for_nothing(page):
     assert [address for address in page.addresses if not address.startswith(("data:", "#"))] == []
-    assert page.tags.count("audio") == page.tags.count("image") == 2
+    assert page.tags.count("audio") == 2
+    assert page.tags.count("image") == 4  # spectrograms and posteriors
     policy = page.meta["Content-Security-Policy"]
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
@@ -138,6 +139,18 @@ def test_what_is_unknown_has_no_column(tmp_path):
     assert "no interval" in page.text
     html = (tmp_path / "report.html").read_text()
     assert re.findall(r'<th [^>]*data-key="(\w+)"', html) == ["id", "words", "errors", "wer", "text"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("", "x y", None, None), "Word error rate – no rate: the references have no words"),
+        (("x", "x", None, None), "Word error rate 0.00 % no interval: it takes two utterances with words"),
+    ],
+)
+def test_rates_of_next_to_nothing(tmp_path, row, said):
+    write(tmp_path / "report.html", assessment({"u1": row}))
+    assert said in re.sub(r"\s+", " ", read(tmp_path / "report.html").text)
 
 
 def test_ten_thousand_utterances_are_data_not_elements(tmp_path):
@@ -209,7 +222,7 @@ def test_a_clip_is_the_audio(sample_rate):
 
 def test_a_picture_by_hand():
     picture = draw(illustration())
-    assert (picture.width, picture.height) == (360, SPECTROGRAM_HEIGHT + TOKENS_HEIGHT + POSTERIORS_HEIGHT)
+    assert picture.width == 360
     assert picture.nyquist_khz == 4.0
     assert [span.label for span in picture.hypothesis] == ["a", "␣", "b", "</text>"]
     assert picture.hypothesis[0].x == pytest.approx(10 * 0.02 * PIXELS_PER_SECOND)
@@ -217,16 +230,16 @@ def test_a_picture_by_hand():
     assert len(picture.reference) == 1
 
 
-def pixels(picture) -> np.ndarray:
+def pixels(url: str, width: int, height: int) -> np.ndarray:
     """(height, width, RGBA) as floats, at one pixel of the page each."""
-    image = Image.open(io.BytesIO(base64.b64decode(picture.image.split(",")[1]))).convert("RGBA")
-    return np.asarray(image.resize((picture.width, picture.height)), dtype=float)
+    image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA")
+    return np.asarray(image.resize((width, height)), dtype=float)
 
 
 def test_colours_say_what_was_written():
     """At the run of "a" its curve is blue and the runner-up's orange; where only the blank is likely, little ink."""
-    image = pixels(draw(illustration()))
-    posteriors = image[SPECTROGRAM_HEIGHT + TOKENS_HEIGHT :]
+    picture = draw(illustration())
+    posteriors = pixels(picture.posteriors, picture.width, POSTERIORS_HEIGHT)
     at = round(11.5 * 0.02 * PIXELS_PER_SECOND)
     red, _, blue, alpha = posteriors[POSTERIORS_HEIGHT // 2, at]
     assert blue > red + 50
@@ -234,15 +247,27 @@ def test_colours_say_what_was_written():
     red, _, blue, alpha = posteriors[-8, at]
     assert alpha > 50
     assert posteriors[20:, round(1.5 * PIXELS_PER_SECOND) :, 3].mean() < 10
-    assert image[SPECTROGRAM_HEIGHT + 2 : SPECTROGRAM_HEIGHT + TOKENS_HEIGHT - 2, :, 3].max() == 0
-    assert image[:SPECTROGRAM_HEIGHT, :, 3].min() > 200
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 16000])
+def test_a_tone_is_a_line_at_its_time_and_frequency(sample_rate):
+    """A quarter of the way up from 0.5 s to 1 s of 2 s, and black elsewhere; no edge is left without colour."""
+    time = np.arange(2 * sample_rate) / sample_rate
+    tone = np.sin(2 * np.pi * sample_rate / 8 * time) * ((time >= 0.5) & (time < 1.0))
+    picture = draw(Illustration("u1", tone.astype(np.float32), sample_rate))
+    image = pixels(picture.spectrogram, picture.width, SPECTROGRAM_HEIGHT)
+    assert image[..., 3].min() > 200
+    brightness = image[..., :3].sum(axis=2)
+    assert brightness[:, 135].argmax() == pytest.approx(0.75 * SPECTROGRAM_HEIGHT, abs=2)
+    assert brightness[96, 95:175].min() > 400
+    assert brightness[:, :80].max() < 60
+    assert brightness[:, 190:].max() < 60
 
 
 def test_digital_silence_is_black():
     silent = draw(Illustration("u1", np.zeros(SAMPLE_RATE, dtype=np.float32), SAMPLE_RATE))
-    assert silent.height == SPECTROGRAM_HEIGHT
-    assert not silent.has_posteriors
-    assert pixels(silent)[..., :3].max() < 30
+    assert silent.posteriors is None
+    assert pixels(silent.spectrogram, silent.width, SPECTROGRAM_HEIGHT)[..., :3].max() < 30
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 100])
@@ -307,7 +332,7 @@ def test_a_model_illustrates(tmp_path, recognizer):
     assert fits.posteriors.sum(axis=1) == pytest.approx(np.ones(len(fits.posteriors)), abs=1e-5)
     text = recognizer.transcribe(utterances[0].audio_filepath).text
     assert recognizer.tokenizer.decode(fits.hypothesis_runs.tokens.tolist()) == text != ""
-    assert draw(fits).has_posteriors
+    assert draw(fits).posteriors is not None
 
 
 def test_an_unknown_id_is_named(recognizer, tmp_path):

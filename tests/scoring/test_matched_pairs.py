@@ -89,6 +89,17 @@ def test_mapsswe_of_a_few_words_as_nist():
     assert result.mean == -1.5
 
 
+def test_an_utterance_with_two_alternatives_taken_is_one_segment():
+    references = {"u0": "p q { a / b c d } s t", "u1": "k l m"}
+    first = score(references, {"u0": "p x a s y", "u1": "k l z"}, SCLITE, markup=True)  # 2 errors, 1 error
+    second = score(references, {"u0": "z q b c d s t", "u1": "k l m"}, SCLITE, markup=True)  # 1 error, none
+    assert mapsswe(first, second).num_segments == 2
+    assert mapsswe(first, second) == MatchedPairs(2, 1.0, 0.0, None, 0.5)
+    right = score(references, {"u0": "p q b c d s t", "u1": "k l m"}, SCLITE, markup=True)
+    also_right = score(references, {"u0": "p q a s t", "u1": "k l m"}, SCLITE, markup=True)
+    assert mapsswe(right, also_right).num_segments == 0
+
+
 def test_no_difference_at_all():
     perfect = scored(["a b"], ["a b"])
     assert mapsswe(perfect, perfect) == MatchedPairs(0, 0.0, 0.0, 0.0, 1.0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import ScoringError
-from asr.scoring.errors import LEVENSHTEIN, SCLITE, ErrorCounts, score
+from asr.scoring.errors import LEVENSHTEIN, SCLITE, ErrorCounts, OptionalWord, score
 from asr.scoring.networks import NOTHING_COST, choose, parse
 
 
@@ -39,7 +39,15 @@ def one(reference, hypothesis, costs=SCLITE):
 )
 def test_paths_and_alignments(reference, hypothesis, chosen, operations, left_out):
     utterance = one(reference, hypothesis)
-    assert (utterance.reference, utterance.operations, utterance.left_out) == (chosen, operations, left_out)
+    assert (utterance.reference, utterance.operations) == (chosen, operations)
+    assert tuple(word.word for word in utterance.optional if word.is_left_out) == left_out
+    assert utterance.given_reference == reference
+
+
+def test_optional_words_know_their_columns():
+    utterance = one("x (a) (b) y (c)", "z x a y d")
+    assert utterance.operations == "ICCCS"  # z, x, a, y, c against d
+    assert utterance.optional == (OptionalWord("a", 2, False), OptionalWord("b", 3, True), OptionalWord("c", 4, False))
 
 
 def test_an_optional_word_left_out_counts_as_correct():
@@ -140,7 +148,7 @@ def cheapest(reference, hypothesis, costs):
 def test_the_cheapest_path_is_the_best_of_all_expansions(pieces, hypothesis, costs):
     path = choose(parse(spelt(pieces), "u"), hypothesis, costs)
     letters = path.operations
-    cost = len(path.left_out) * costs.omission + sum(
+    cost = sum(word.is_left_out for word in path.optional) * costs.omission + sum(
         letters.count(letter) * each
         for letter, each in (("S", costs.substitution), ("D", costs.deletion), ("I", costs.insertion))
     )

@@ -78,7 +78,7 @@ def test_optional_words_left_out_are_correct(tmp_path):
     """`a (uh) b` against `a b`: three reference words, all correct, two of them in the texts."""
     values = {"wer": 0.0, "wer_ci95": [None, None], "substitutions": 0, "deletions": 0, "insertions": 0}
     write_json(tmp_path / "score.json", {**values, "reference_words": 3, "utterances": 1})
-    row = {"id": "u", "reference": "a b", "hypothesis": "a b", "errors": 0, "reference_words": 3}
+    row = {"id": "u", "reference": "a b", "marked_reference": "a (uh) b", "hypothesis": "a b", "errors": 0}
     write_json_lines(tmp_path / "hypotheses.jsonl", [row])
     assert read_run(tmp_path).scored.score.words.reference_length == 3
 

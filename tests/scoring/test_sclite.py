@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from sclite_sets import ODD, nist, scored_set
 
 from asr.errors import OutputError
 from asr.scoring.errors import LEVENSHTEIN, SCLITE, score
@@ -15,32 +16,8 @@ from asr.scoring.sclite_dtl import dtl_text
 from asr.scoring.sclite_parts import mean, median, percentage, rounded, standard_deviation
 from asr.scoring.sclite_pra import pra_text
 from asr.scoring.sclite_sys import raw_text, sys_text
-from asr.scoring.scored_set import Details, ScoredSet
+from asr.scoring.scored_set import ScoredSet
 from tests.helpers import needs_real_speech, real_data
-
-
-def scored_set(pairs, *, system="odd", costs=SCLITE, speakers=None):
-    """Score (id, reference, hypothesis) triples; the speaker is what is before the id's hyphen, as for `-i spu_id`."""
-    references = {id: reference for id, reference, _ in pairs}
-    hypotheses = {id: hypothesis for id, _, hypothesis in pairs}
-    speakers = speakers or {id: id.split("-")[0] for id in references}
-    details = {id: Details(speaker=speakers[id]) for id in references}
-    return ScoredSet("set", system, score(references, hypotheses, costs), details)
-
-
-def nist(text):
-    """What sclite wrote, shown here as by `cat -A`, with `$` at the end of a line, so that spaces there are seen."""
-    return text.replace("$\n", "\n").replace("<tab>", "\t")
-
-
-ODD = [
-    ("zeb-001", "the cat sat on the mat", "the cat sat in mat"),
-    ("bob-002", "Hello World again", "Hello World again now"),
-    ("bob-001", "", ""),
-    ("empty-001", "", "foo bar"),
-    ("zeb-002", "a b c", "a b x"),
-]
-
 
 # ---- golden files ----------------------------------------------------------------------------------------------------
 
@@ -177,130 +154,6 @@ def test_speakers_come_in_order_of_first_occurrence_and_the_nameless_as_one_grou
     assert "Speaker sentences   1:  unknown   #utts: 2\nid: (2)\n" in text
     table = sys_text(scored_set(pairs, speakers=dict.fromkeys("1234")))
     assert "| unknown |    4      4 | 75.0   25.0    0.0    0.0   25.0   25.0 |" in table
-
-
-# ---- alignments ------------------------------------------------------------------------------------------------------
-
-
-def test_alignments():
-    folded = [(id, reference.lower(), hypothesis.lower()) for id, reference, hypothesis in ODD]
-    expected = nist(  # NIST sclite 2.10 gave this
-        """$
-$
-<tab><tab>DUMP OF SYSTEM ALIGNMENT STRUCTURE$
-$
-System name:   odd$
-$
-Speakers: $
-    0:  zeb$
-    1:  bob$
-    2:  empty$
-$
-Speaker sentences   0:  zeb   #utts: 2$
-id: (zeb-001)$
-Scores: (#C #S #D #I) 4 1 1 0$
-REF:  the cat sat ON THE mat $
-HYP:  the cat sat ** IN  mat $
-Eval:             D  S       $
-$
-id: (zeb-002)$
-Scores: (#C #S #D #I) 2 1 0 0$
-REF:  a b C $
-HYP:  a b X $
-Eval:     S $
-$
-Speaker sentences   1:  bob   #utts: 2$
-id: (bob-002)$
-Scores: (#C #S #D #I) 3 0 0 1$
-REF:  hello world again *** $
-HYP:  hello world again NOW $
-Eval:                   I   $
-$
-id: (bob-001)$
-Scores: (#C #S #D #I) 0 0 0 0$
-$
-Speaker sentences   2:  empty   #utts: 1$
-id: (empty-001)$
-Scores: (#C #S #D #I) 0 0 0 2$
-REF:  *** *** $
-HYP:  FOO BAR $
-Eval: I   I   $
-$
-$
-"""
-    )
-    assert pra_text(scored_set(folded)) == expected
-    # without two words that differ in case alone, sclite's own folding of case changes nothing but what is printed
-    assert pra_text(scored_set(ODD)) == expected
-
-
-def test_words_that_differ_in_case_alone_are_left_as_they_are():
-    mixed = [*ODD, ("bob-003", "Hello World again", "hello world Again now")]
-    text = pra_text(scored_set(mixed))
-    assert text.count("Attributes: Case_sensitve \n") == len(mixed)
-    assert "REF:  the cat sat on the mat \nHYP:  the cat sat ** in  mat \n" in text
-    block = nist(  # NIST sclite 2.10 with -s gave this
-        """\
-Scores: (#C #S #D #I) 0 3 0 1$
-Attributes: Case_sensitve $
-REF:  ***** Hello World again $
-HYP:  hello world Again now   $
-Eval: I     S     S     S     $
-"""
-    )
-    assert f"id: (bob-003)\n{block}\n" in text
-    assert "  ->  Hello ==> world\n" in dtl_text(scored_set(mixed))
-
-
-@pytest.mark.parametrize(
-    ("words", "lengths"),
-    [
-        # NIST sclite 2.10 gave these lengths of REF lines, with a space after each word and ">> " before later lines
-        (["abcdefghi"] * 250, [996, 999, 529]),
-        (["abcdefghi"] * 99 + ["abc", "de"], [996, 16]),  # the word that would end at 1000 moves on
-        (["abcdefghi"] * 99 + ["abc"], [1000]),  # unless it is the last
-        (["abcdefghi"] * 99 + ["ab", "de"], [1002]),
-    ],
-)
-def test_long_alignments_are_broken_as_by_sclite(words, lengths):
-    text = pra_text(scored_set([("s-1", " ".join(words), " ".join(words))]))
-    lines = re.findall(r"^(?:>> )?REF:  .*$", text, re.M)
-    assert [len(line) for line in lines] == lengths
-    assert " ".join(line.removeprefix(">> ").removeprefix("REF:  ").strip() for line in lines).split() == words
-
-
-def test_a_word_longer_than_a_line_ends_no_loop():
-    words = ["a" * 1500, "b" * 1500, "c"]
-    text = pra_text(scored_set([("s-1", " ".join(words), "c")]))
-    assert text.count("REF:  ") == 3
-    assert "*" * 1500 in text
-
-
-def test_columns_line_up_on_a_terminal_in_any_script():
-    text = pra_text(scored_set([("s-1", "straße 東京 नमस्ते é", "strasse 京 नमस्ते now e")]))
-    lines = [line for line in text.splitlines() if line.startswith(("REF", "HYP", "Eval"))]
-    words = [line.split()[1:] for line in lines]
-    assert words == [
-        ["STRASSE", "東京", "नमस्ते", "***", "É"],
-        ["STRASSE", "京", "नमस्ते", "NOW", "E"],
-        ["S", "S", "I", "S"],
-    ]
-    assert {cell_len(line) for line in lines} == {6 + 8 + 5 + cell_len("नमस्ते ") + 4 + 2}
-    assert cell_len(lines[0].split("***")[0]) == cell_len(lines[1].split("NOW")[0]) == lines[2].index("I")
-
-
-def test_time_marked_references_name_file_channel_and_labels():
-    fields = {"file": "fileA", "channel": "1", "label_1": "o", "label_2": "f0", "label_4": "no more"}
-    scored = scored_set([("s-000", "hello", "hello")])
-    marked = ScoredSet("set", "odd", scored.score, {"s-000": Details("s", 2.0, fields)})
-    # the order of NIST sclite 2.10
-    assert "id: (s-000)\nLabels: <o,f0>\nFile: fileA\nChannel: 1\nScores: (#C #S #D #I) 1 0 0 0\n" in pra_text(marked)
-
-
-def test_optional_words_that_were_left_out_are_counted_as_correct():
-    result = score({"s-1": "hello (uh) world"}, {"s-1": "hello word"}, SCLITE, markup=True)
-    text = pra_text(ScoredSet("set", "odd", result, {"s-1": Details("s")}))
-    assert "Scores: (#C #S #D #I) 2 1 0 0\nREF:  hello WORLD \nHYP:  hello WORD  \n" in text
 
 
 # ---- details ---------------------------------------------------------------------------------------------------------

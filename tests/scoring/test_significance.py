@@ -50,6 +50,17 @@ def test_equal_systems():
     assert (result.relative.low, result.relative.high) == (0.0, 0.0)
 
 
+def test_each_system_counts_the_words_of_the_alternative_that_it_took():
+    references = {"u": "{ a / b c d } e", "v": "f"}
+    first = score(references, {"u": "a e", "v": "x"}, markup=True)  # 1 of 3 words
+    second = score(references, {"u": "b c d e", "v": "x"}, markup=True)  # 1 of 5
+    result = paired_bootstrap(first, second)
+    # Draws: u twice 0 and 0; u and v 1/3 and 1/5; v twice 1 and 1.
+    assert (result.difference.low, result.difference.high) == (pytest.approx(1 / 5 - 1 / 3), 0.0)
+    assert (result.relative.low, result.relative.high) == (pytest.approx(-0.4), 0.0)
+    assert result.improvement == pytest.approx(0.5 + 0.5 * 0.5, abs=0.02)
+
+
 def test_no_reference_words_make_no_nan():
     first, second = scored(["", ""], ["x", ""]), scored(["", ""], ["", ""])
     result = paired_bootstrap(first, second)

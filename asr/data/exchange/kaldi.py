@@ -7,9 +7,9 @@ custom. An utterance lies in `text`, in `utt2spk` if there is one, and in `segme
 error. A segment's end of -1 is the recording's. Times are rounded to microseconds.
 
 Writing. Lines are in the order of the C locale. Segments are written unless every utterance is a whole file. Kept are
-id, text, speaker, lang and a gender of m or f (as `extra["gender"]`); white space between words becomes one space.
-Other fields of a manifest have no place here. Ids with white space are refused. Where ids do not begin with their
-speaker, Kaldi's `validate_data_dir.sh` wants `--no-spk-sort`.
+id, text, speaker, lang and gender (`extra["gender"]`; female and male become f and m); white space between words
+becomes one space. Other fields of a manifest have no place here. Ids with white space are refused. Where ids do not
+begin with their speaker, Kaldi's `validate_data_dir.sh` wants `--no-spk-sort`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from asr.types import Utterance
 
 # What may lie in a directory that is replaced.
 KALDI_FILES = ("wav.scp", "text", "segments", "utt2spk", "spk2utt", "spk2gender", "utt2lang", "utt2dur", "reco2dur")
-GENDERS = ("m", "f")
+GENDERS = {"m": "m", "f": "f", "male": "m", "female": "f"}  # ours -> Kaldi's
 END_OF_RECORDING = -1.0
 ARCHIVE_OFFSET = re.compile(r":\d+$")
 
@@ -47,15 +47,15 @@ class Entry:
 
 def read_kaldi(directory: Path, *, audio_root: Path | None = None, show_progress: bool = False) -> list[Utterance]:
     """Read a data directory; see above, and `asr.data.exchange.read_corpus`."""
-    audio = {id: _audio_path(entry) for id, entry in read_entries(directory / "wav.scp").items()}
+    audio = read_entries(directory / "wav.scp")
     texts = read_entries(directory / "text")
     if (directory / "segments").exists():
         spans = _read_segments(directory / "segments", audio)
     else:
-        spans = {id: {"audio_filepath": path} for id, path in audio.items()}
+        spans = {id: Record(entry.place, {"audio_filepath": _audio_path(entry)}) for id, entry in audio.items()}
     _check_same(directory, "text", texts, spans)
     fields = _Fields(directory, spans)
-    records = [Record(texts[id].place, fields.of(id) | {"text": texts[id].value}) for id in spans]
+    records = [Record(span.place, fields.of(id) | {"text": texts[id].value}) for id, span in spans.items()]
     return to_utterances(records, audio_root or Path.cwd(), directory, show_progress=show_progress)
 
 
@@ -129,7 +129,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
 class _Fields:
     """What the optional files say about utterances."""
 
-    def __init__(self, directory: Path, spans: Mapping[str, dict[str, Any]]) -> None:
+    def __init__(self, directory: Path, spans: Mapping[str, Record]) -> None:
         self._spans = spans
         self._speakers = _read_optional(directory / "utt2spk")
         self._genders = _read_optional(directory / "spk2gender")
@@ -141,7 +141,7 @@ class _Fields:
 
     def of(self, id: str) -> dict[str, Any]:
         """The fields of an utterance's manifest line, but for its text."""
-        fields = {"id": id, **self._spans[id]}
+        fields = {"id": id, **self._spans[id].fields}
         if "offset" not in fields and id in self._durations:
             fields["duration"] = _number(self._durations[id])
         speaker = self._speakers[id].value if id in self._speakers else id
@@ -175,7 +175,7 @@ def _audio_path(entry: Entry) -> str:
     return path
 
 
-def _read_segments(path: Path, audio: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _read_segments(path: Path, audio: Mapping[str, Entry]) -> dict[str, Record]:
     spans = {}
     for id, entry in read_entries(path).items():
         columns = entry.value.split()
@@ -187,12 +187,12 @@ def _read_segments(path: Path, audio: Mapping[str, str]) -> dict[str, dict[str, 
         if columns[0] not in audio:
             raise CorpusError(f"{entry.place}: the recording {columns[0]!r} is not in {path.with_name('wav.scp')}")
         start, end = (_number(Entry(entry.place, column)) for column in columns[1:])
-        span: dict[str, Any] = {"audio_filepath": audio[columns[0]], "offset": start}
+        span: dict[str, Any] = {"audio_filepath": _audio_path(audio[columns[0]]), "offset": start}
         if end != END_OF_RECORDING:
             if not 0 <= start < end:
                 raise CorpusError(f"{entry.place}: expected a start before the end, got {start:g} s and {end:g} s")
             span["duration"] = round(end - start, 6)
-        spans[id] = span
+        spans[id] = Record(entry.place, span)
     return spans
 
 
@@ -237,8 +237,8 @@ def _speakers_utterances(utterances: Iterable[Utterance]) -> list[str]:
 def _genders(utterances: Iterable[Utterance]) -> list[str]:
     genders: dict[str, str] = {}
     for utterance in utterances:
-        gender, speaker = utterance.extra.get("gender"), _speaker(utterance)
-        if gender in GENDERS and genders.setdefault(speaker, gender) != gender:
+        gender, speaker = GENDERS.get(str(utterance.extra.get("gender"))), _speaker(utterance)
+        if gender is not None and genders.setdefault(speaker, gender) != gender:
             raise CorpusError(f"utterance {utterance.id!r}: speaker {speaker!r} has another gender elsewhere")
     return [f"{speaker} {gender}" for speaker, gender in genders.items()]
 
