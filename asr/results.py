@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import OutputError
 from asr.files import write_json, write_json_lines, write_text
-from asr.report.illustrations import Illustration
 from asr.report.page import write_report
 from asr.scoring.assessment import Assessment
 from asr.scoring.display import hypothesis_rows
 from asr.scoring.sclite import WRITERS, write_sclite_reports
 from asr.scoring.toolkit_formats import espnet_table, kaldi_report, leaderboard_rows
 from asr.types import Seconds, Utterance
+
+if TYPE_CHECKING:
+    from asr.report.illustrations import Illustration  # needs torch, which scoring does without
 
 SCLITE_FOLDER = "sclite"
 # What another evaluation's may be taken for this one's, were it left: written only sometimes, or under other names.
@@ -59,7 +61,7 @@ def write_results(
     write_json_lines(directory / "hypotheses.jsonl", hypothesis_rows(scored))
     write_text(directory / "kaldi_wer.txt", kaldi_report(scored.score))
     write_text(directory / "espnet.md", espnet_table([scored]))
-    write_sclite_reports(directory / SCLITE_FOLDER, assessment.sclite)
+    write_sclite_reports(directory / SCLITE_FOLDER, assessment.sclite, show_progress=show_progress)
     written = ["score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md"]
     if audio:
         write_json_lines(directory / "leaderboard.jsonl", leaderboard_rows(scored, audio, seconds))

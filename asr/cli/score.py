@@ -103,6 +103,8 @@ def audio_seconds(pair: "Pair") -> float | None:
 
 def illustrations(pair: "Pair", assessment: "Assessment") -> "list[Illustration]":
     """Sound and spectrograms of the worst utterances, where the references are a manifest whose audio is there."""
+    if not pair.audio:
+        return []
     from asr.report.illustrations import illustrate_audio, worst_ids
 
     chosen = [pair.audio[id] for id in worst_ids(assessment.scored.score) if id in pair.audio]

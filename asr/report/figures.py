@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from librosa.display import specshow
@@ -19,12 +19,13 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from asr.ctc import BLANK
-from asr.decoding.alignment import TokenRuns
 from asr.report.clips import data_url
-from asr.report.illustrations import Illustration
-from asr.text.tokens import SPACE
+from asr.text.tokens import BLANK_ID, SPACE
 from asr.types import Seconds
+
+if TYPE_CHECKING:  # both need torch, which scoring does without
+    from asr.decoding.alignment import TokenRuns
+    from asr.report.illustrations import Illustration
 
 # The layout, in pixels of the page; the rows of tokens lie below the spectrogram and below the posteriors.
 PIXELS_PER_SECOND = 180  # at 15 letters a second, the letters of a word still stand apart
@@ -128,7 +129,7 @@ def _posteriors(illustration: Illustration, posteriors: NDArray[np.float32], wid
     axes = _bare_axes(width * SHARPNESS, POSTERIORS_HEIGHT * SHARPNESS, illustration.duration)
     axes.set_ylim(0.0, 1.02)
     times = (np.arange(len(posteriors)) + 0.5) * illustration.frame_seconds
-    axes.plot(times, posteriors[:, BLANK], color=BLANK_GREY, linewidth=0.6, alpha=0.55)
+    axes.plot(times, posteriors[:, BLANK_ID], color=BLANK_GREY, linewidth=0.6, alpha=0.55)
     written = _written(posteriors.shape, illustration.hypothesis_runs)
     for mask, color in ((~written, UNWRITTEN), (written, WRITTEN)):
         hills = _hills(times, np.where(mask, posteriors, 0.0))
@@ -157,7 +158,7 @@ def _image(axes: Axes) -> str:
 def _hills(times: NDArray[np.floating[Any]], probabilities: NDArray[np.floating[Any]]) -> list[NDArray[np.float64]]:
     """Where tokens are likely, (T, V): an outline of (time, probability) for each stretch, from zero and back to it."""
     likely = probabilities >= FAINTEST
-    likely[:, BLANK] = False
+    likely[:, BLANK_ID] = False
     hills = []
     for token in np.flatnonzero(likely.any(axis=0)):
         edges = np.flatnonzero(np.diff(likely[:, token], prepend=False, append=False))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -21,16 +21,18 @@ from asr.report import figures
 from asr.report.bars import chart
 from asr.report.clips import clip
 from asr.report.figures import Picture, draw
-from asr.report.illustrations import Illustration
 from asr.report.tallies import tallies
 from asr.scoring.breakdown import Breakdown
 from asr.scoring.errors import UtteranceErrors
 from asr.scoring.scored_set import ScoredSet
 from asr.types import Seconds
 
+if TYPE_CHECKING:
+    from asr.report.illustrations import Illustration  # needs torch, which scoring does without
+
 HERE = Path(__file__).parent
 MOST_TALLIED = 50
-MAX_CLIP_SECONDS = 30.0  # of a longer recording the page holds the beginning, and says so
+MAX_CLIP_SECONDS = 40.0  # of a longer recording the page holds the beginning, and says so
 NOTHING = "–"  # for what has no finite value or is unknown
 
 
