@@ -121,13 +121,16 @@ def _score(
     show_progress: bool = False,
 ) -> Score:
     mapping = folding_map(comparison.folding) if comparison.folding else None
-    return score(
+    result = score(
         _in_unit(references, comparison.unit, mapping, "reference"),
         _in_unit(hypotheses, comparison.unit, mapping, "hypothesis"),
         ALIGNMENTS[comparison.alignment],
         markup=markup,
         show_progress=show_progress,
     )
+    if comparison.unit == "character":  # the spaces now between them are no characters of the texts
+        return Score(tuple(replace(errors, characters=errors.words) for errors in result.utterances), result.costs)
+    return result
 
 
 def _in_unit(texts: Mapping[str, str], unit: str, mapping: FoldingMap | None, side: str) -> Mapping[str, str]:

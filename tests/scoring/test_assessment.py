@@ -67,6 +67,7 @@ def test_characters_as_units():
     )
     assert assessment.scored.score.words.reference_length == 5
     assert assessment.scored.score.words.errors == 2
+    assert assessment.scored.score.cer == assessment.scored.score.wer == 2 / 5
 
 
 def test_phones_are_folded_on_both_sides():
