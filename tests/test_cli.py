@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from helpers import SAMPLE_RATE, sing, sung_corpus
 from typer.testing import CliRunner
 
 from asr.audio import write_audio
-from asr.cli.main import app
+from asr.cli.main import app, main
 
 TEXTS = ["ab", "ba", "bad", "dab", "a bad cab", "cab", "add a cab", "abba"]
 SCORE_KEYS = {
@@ -239,3 +240,16 @@ def test_a_whole_recipe_twice(tmp_path):
     other = run_asr(*arguments, "optim.lr=0.5", cwd=tmp_path)
     assert other.returncode == 1
     assert b"optim.lr" in other.stderr
+
+
+def test_ctrl_c_is_acknowledged(monkeypatch, capsys):
+    def command():
+        raise KeyboardInterrupt
+
+    interrupted = typer.Typer()
+    interrupted.command()(command)
+    monkeypatch.setattr("asr.cli.main.app", lambda: interrupted([]))
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted"

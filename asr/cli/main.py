@@ -81,8 +81,9 @@ def main() -> None:
     except AsrError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
-        sys.exit(INTERRUPTED)
+    except SystemExit as stop:  # Typer makes this of Ctrl-C, and says nothing
+        if stop.code == INTERRUPTED:
+            Console(stderr=True).print("interrupted")
+        raise
     except BrokenPipeError:  # `asr … | head` closed the pipe
         sys.exit(1)
