@@ -11,7 +11,7 @@ import importlib
 import json
 from pathlib import Path
 
-BENCHMARKS = ("features", "recurrent", "decoding", "scoring")
+BENCHMARKS = ("features", "recurrent", "decoding", "scoring", "manifest")
 
 
 def main() -> None:

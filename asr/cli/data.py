@@ -1,10 +1,12 @@
-"""`asr data import`, `asr data export`: manifests from and to what other toolkits read."""
+"""`asr data`: manifests from and to what other toolkits read, and corpora as shards."""
 
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from asr.cli.shard import shard
 
 # The formats of asr.data.exchange, which loads too much for --help.
 Format = Literal["kaldi", "espnet", "lhotse", "nemo", "csv", "tsv"]
@@ -14,8 +16,9 @@ app = typer.Typer(
     name="data",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Turn corpora of Kaldi, ESPnet, lhotse, NeMo and tables into manifests, and manifests into these.",
+    help="Turn corpora of Kaldi, ESPnet, lhotse, NeMo and tables into manifests, and manifests into these or shards.",
 )
+app.command()(shard)
 
 
 @app.command("import")

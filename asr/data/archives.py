@@ -172,20 +172,25 @@ def _zip_kind(entry: zipfile.ZipInfo) -> str:
 
 def _check_members(archive: Path, members: list[_Member]) -> None:
     for member in members:
-        if (reason := _refusal(member)) is not None:
+        if (reason := _refusal(member.name, member.kind)) is not None:
             raise CorpusError(f"{archive}: refused, nothing was unpacked: member {member.name!r} is {reason}")
 
 
-def _refusal(member: _Member) -> str | None:
-    place = PurePosixPath(member.name)
-    windows = PureWindowsPath(member.name)  # sees `\\` and drive letters, which are harmless only elsewhere
+def tar_refusal(entry: tarfile.TarInfo) -> str | None:
+    """What is wrong with a tar member, such as "a link" or "an absolute path"; None for an ordinary file or folder."""
+    return _refusal(entry.name, _tar_kind(entry))
+
+
+def _refusal(name: str, kind: str) -> str | None:
+    place = PurePosixPath(name)
+    windows = PureWindowsPath(name)  # sees `\\` and drive letters, which are harmless only elsewhere
     if place.is_absolute() or windows.drive or windows.root:
         return "an absolute path"
     if ".." in place.parts or ".." in windows.parts:
         return "a path that leaves the archive"
-    if "\0" in member.name:
+    if "\0" in name:
         return "a name with a zero byte"
-    return None if member.kind in ("file", "folder") else f"a {member.kind}"
+    return None if kind in ("file", "folder") else f"a {kind}"
 
 
 def _extract(members: list[_Member], directory: Path, bar: Progress) -> None:

@@ -23,6 +23,7 @@ from asr.errors import ManifestError
 from asr.files import write_text
 from asr.types import Utterance
 
+MILLISECONDS = 1000  # a second
 FIELDS = frozenset(f.name for f in fields(Utterance)) - {"extra"}
 
 
@@ -204,7 +205,7 @@ def _seconds(record: Mapping[str, Any], name: str) -> float:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
-    if not 0 <= seconds < math.inf:  # false for NaN too
+    if not 0 <= seconds * MILLISECONDS < math.inf:  # false for NaN too; ids are made of milliseconds
         raise LineError(f"expected a finite number of seconds, zero or more, in {name!r}, got {value!r:.40}")
     return seconds
 
@@ -220,7 +221,7 @@ def with_derived_ids(lines: Sequence[Line]) -> tuple[Line, ...]:
         if not utterance.id:
             name = names[utterance.audio_filepath]
             if uses[utterance.audio_filepath] > 1:
-                name += f"-{round(utterance.offset * 1000):07d}"  # padded, so that names sort by time
+                name += f"-{round(utterance.offset * MILLISECONDS):07d}"  # padded, so that names sort by time
             line = Line(line.place, replace(utterance, id=name))
         named.append(line)
     return tuple(named)
