@@ -125,17 +125,26 @@ def _level_db(waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.flo
 
 
 def _posteriors(illustration: Illustration, posteriors: NDArray[np.float32], width: int) -> str:
-    """One curve a token, as Graves et al. 2006 drew them: what was written, what else was likely, the blank faint."""
     axes = _bare_axes(width * SHARPNESS, POSTERIORS_HEIGHT * SHARPNESS, illustration.duration)
     axes.set_ylim(0.0, 1.02)
-    times = (np.arange(len(posteriors)) + 0.5) * illustration.frame_seconds
+    plot_posteriors(axes, posteriors, illustration.hypothesis_runs, illustration.frame_seconds)
+    return _image(axes)
+
+
+def plot_posteriors(
+    axes: Axes, posteriors: NDArray[np.float32], runs: TokenRuns | None, frame_seconds: Seconds
+) -> None:
+    """One curve a token, as Graves et al. 2006 drew them: what was written, what else was likely, the blank faint.
+
+    posteriors: (T, V) probabilities; runs: the tokens that were written, if any.
+    """
+    times = (np.arange(len(posteriors)) + 0.5) * frame_seconds
     axes.plot(times, posteriors[:, BLANK_ID], color=BLANK_GREY, linewidth=0.6, alpha=0.55)
-    written = _written(posteriors.shape, illustration.hypothesis_runs)
+    written = _written(posteriors.shape, runs)
     for mask, color in ((~written, UNWRITTEN), (written, WRITTEN)):
         hills = _hills(times, np.where(mask, posteriors, 0.0))
         axes.add_collection(PolyCollection(hills, facecolors=color, alpha=0.3, linewidths=0))
         axes.add_collection(LineCollection(hills, colors=color, linewidths=1.4))
-    return _image(axes)
 
 
 def _bare_axes(width: float, height: float, duration: Seconds) -> Axes:
