@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr.errors import TargetError
 
@@ -76,8 +76,60 @@ def ctc_loss(
     )
 
 
+class LabelSmoothing(nn.Module):
+    """Label smoothing for CTC (Kim, Seltzer, Li & Zhao 2018): (1 − α) · CTC + α · Σ_t KL(p_t ‖ prior).
+
+    CTC's outputs soon become spikes of probability 1; the divergence, summed over an utterance's valid frames, keeps
+    them softer. weight: α, in [0, 1); prior: (V,) probabilities, uniform in the paper, see also `unigram_prior`.
+    """
+
+    log_prior: Tensor
+
+    def __init__(self, weight: float, prior: Tensor) -> None:
+        super().__init__()
+        if not 0.0 <= weight < 1.0:
+            raise ValueError(f"expected a smoothing weight of at least 0 and below 1, got {weight}")
+        self.weight = weight
+        self.register_buffer("log_prior", prior.float().log())
+
+    def forward(self, losses: Tensor, log_probs: Tensor, lengths: Tensor) -> Tensor:
+        """(B,) losses of `ctc_loss`, with the (B, T, V) log-probabilities they came from -> (B,) float32."""
+        log_probs = log_probs.float()
+        divergence = (log_probs.exp() * (log_probs - self.log_prior)).sum(dim=-1)  # (B, T)
+        divergence = divergence.masked_fill(~_valid(lengths, log_probs.shape[1]), 0.0).sum(dim=1)
+        return (1.0 - self.weight) * losses + self.weight * divergence
+
+
+def uniform_prior(vocab_size: int) -> Tensor:
+    """(V,) float32, 1 / V each."""
+    return torch.full((vocab_size,), 1.0 / vocab_size)
+
+
+def unigram_prior(targets: Iterable[Sequence[int]], num_frames: int, vocab_size: int, blank_id: int = BLANK) -> Tensor:
+    """(V,) float32: how often each label is expected among `num_frames` frames of the model's output.
+
+    Every label of the targets has one frame, as in the spikes that CTC learns, and blanks have the others. One more
+    is added to each count (Laplace), as a label that never occurs would have an infinite divergence.
+
+    >>> unigram_prior([[1, 2], [1]], num_frames=5, vocab_size=3)  # (2 blanks, twice 1, once 2) + 1 each, of 8
+    tensor([0.3750, 0.3750, 0.2500])
+    """
+    counts = torch.ones(vocab_size, dtype=torch.float64)
+    num_labels = 0
+    for target in targets:
+        counts += torch.bincount(torch.tensor(target, dtype=torch.int64), minlength=vocab_size)
+        num_labels += len(target)
+    counts[blank_id] += max(0, num_frames - num_labels)
+    return (counts / counts.sum()).float()
+
+
+def _valid(lengths: Tensor, num_frames: int) -> Tensor:
+    """(B,) lengths -> (B, T) bool, true where a frame belongs to its utterance."""
+    return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
+
+
 def blank_share(log_probs: Tensor, lengths: Tensor, blank_id: int = BLANK) -> Tensor:
     """The share of valid frames whose likeliest label is the blank, a scalar tensor; 1: the model says nothing."""
-    valid = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
+    valid = _valid(lengths, log_probs.shape[1])
     blank = (log_probs.argmax(dim=-1) == blank_id) & valid
     return blank.sum() / valid.sum().clamp(min=1)

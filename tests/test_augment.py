@@ -6,15 +6,20 @@ import torch
 
 from asr.augment import (
     AdditiveNoise,
+    RecordedRooms,
+    Reverberation,
     SpecAugment,
+    SynthesisedRooms,
     change_speed,
     draw_speeds,
     masked,
     mean_power,
     num_samples_at_speed,
+    reverberate,
     stretch_of,
     utterance_rng,
 )
+from asr.errors import AudioError
 
 
 class Noises:
@@ -131,3 +136,91 @@ def test_streams_of_random_numbers_differ():
         utterance_rng(*key).random() for key in [(0, 0, 0, 1), (0, 0, 0, 2), (0, 0, 1, 1), (0, 1, 0, 1), (1, 0, 0, 1)]
     }
     assert len(draws) == 5
+
+
+def test_reverberation_by_hand():
+    """An echo of half the size two samples after the direct path, which stays at its place; of the same power."""
+    click = np.array([0, 1, 0, 0, 0, 0], np.float32)
+    wet = reverberate(click, np.array([0, 0, 0, 2, 0, 1], np.float32))
+    assert wet == pytest.approx(np.array([0, 1, 0, 0.5, 0, 0]) / np.sqrt(1.25), abs=1e-6)
+    assert mean_power(wet) == pytest.approx(mean_power(click))
+    assert (wet.dtype, wet.shape) == (np.float32, (6,))
+
+
+def test_an_inverted_direct_path_is_found_and_what_comes_before_it_stays_before():
+    wet = reverberate(np.array([0, 0, 1, 0], np.float32), np.array([0.5, -1.0], np.float32))
+    assert wet == pytest.approx(np.array([0, 0.5, -1.0, 0]) / np.sqrt(1.25), abs=1e-6)
+
+
+def test_reverberation_is_a_convolution():
+    rng = np.random.default_rng(0)
+    dry, response = rng.standard_normal(1000).astype(np.float32), rng.standard_normal(77).astype(np.float32)
+    response[0] = 9.0
+    expected = np.convolve(dry.astype(np.float64), response)[:1000]
+    expected *= np.sqrt(np.mean(np.square(dry)) / np.mean(np.square(expected)))
+    assert reverberate(dry, response) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("waveform", [np.zeros(9, np.float32), np.zeros(0, np.float32)])
+def test_silence_has_no_echo(waveform):
+    assert reverberate(waveform, np.ones(3, np.float32)).tolist() == waveform.tolist()
+
+
+@pytest.mark.parametrize("rt60_seconds", [0.2, 0.8])
+def test_synthesised_rooms_decay_by_60_db_in_their_reverberation_time(rt60_seconds):
+    """Schroeder's backward integral falls from −5 to −35 dB in half of RT60 (T30, ISO 3382), the mean of 20 rooms."""
+    rooms = SynthesisedRooms(16000, rt60_seconds, rt60_seconds, -60.0, -60.0)
+    times = []
+    for seed in range(20):
+        tail = rooms.draw(np.random.default_rng(seed))[1:].astype(np.float64)
+        decay = np.cumsum(np.square(tail)[::-1])[::-1]
+        decay_db = 10 * np.log10(decay / decay[0])
+        times.append(2 * (np.argmax(decay_db < -35) - np.argmax(decay_db < -5)) / 16000)
+    assert np.mean(times) == pytest.approx(rt60_seconds, rel=0.03)
+
+
+@pytest.mark.parametrize("direct_db", [-3.0, 0.0, 15.0])
+def test_synthesised_rooms_have_the_direct_path_that_was_asked_for(direct_db):
+    response = SynthesisedRooms(8000, 0.1, 0.5, direct_db, direct_db).draw(np.random.default_rng(0))
+    assert response[0] == 1.0
+    assert -10 * np.log10(np.square(response[1:], dtype=np.float64).sum()) == pytest.approx(direct_db, abs=1e-3)
+    assert response.dtype == np.float32
+
+
+def test_reverberation_keeps_the_place_of_speech():
+    """The loudest sample of a click train stays, whatever the room."""
+    rooms = SynthesisedRooms(16000, 0.2, 0.8, 3.0, 3.0)
+    dry = np.zeros(16000, np.float32)
+    dry[[1000, 9000]] = 1.0
+    wet = Reverberation(rooms, 1.0)(dry, np.random.default_rng(0))
+    assert sorted(np.argsort(np.abs(wet))[-2:].tolist()) == [1000, 9000]
+    assert mean_power(wet) == pytest.approx(mean_power(dry), rel=1e-5)
+
+
+def test_recorded_rooms_are_drawn_and_silent_ones_refused():
+    rooms = RecordedRooms(Noises([1.0, 0.5], [0.0, 1.0]))
+    drawn = {tuple(rooms.draw(np.random.default_rng(seed)).tolist()) for seed in range(20)}
+    assert drawn == {(1.0, 0.5), (0.0, 1.0)}
+    with pytest.raises(AudioError, match="room impulse response 1 of 1 has no sound"):
+        RecordedRooms(Noises([0.0, 0.0])).draw(np.random.default_rng(0))
+    with pytest.raises(AudioError, match="no sound"):
+        RecordedRooms(Noises([])).draw(np.random.default_rng(0))
+    with pytest.raises(ValueError, match="at least one"):
+        RecordedRooms(Noises())
+
+
+def test_reverberation_probability_and_stream():
+    reverberation = Reverberation(RecordedRooms(Noises([1.0, 0.5])), 0.3)
+    speech = np.array([1, 2, 3, 4], np.float32)
+    wet = [not np.array_equal(reverberation(speech, utterance_rng(0, 0, i, 8)), speech) for i in range(2000)]
+    assert np.mean(wet) == pytest.approx(0.3, abs=0.05)
+    first, again = (reverberation(speech, utterance_rng(0, 0, 3, 8)) for _ in range(2))
+    assert np.array_equal(first, again)
+    with pytest.raises(ValueError, match="probability"):
+        Reverberation(RecordedRooms(Noises([1.0])), 1.5)
+
+
+@pytest.mark.parametrize("options", [(0.001, 0.5, 0, 0), (0.5, 0.2, 0, 0), (0.1, 0.2, 5, 3)])
+def test_room_options_are_checked(options):
+    with pytest.raises(ValueError, match="expected"):
+        SynthesisedRooms(16000, *options)

@@ -6,7 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.ctc import blank_share, check_targets, collapse, ctc_loss, required_frames
+from asr.ctc import (
+    LabelSmoothing,
+    blank_share,
+    check_targets,
+    collapse,
+    ctc_loss,
+    required_frames,
+    uniform_prior,
+    unigram_prior,
+)
 from asr.errors import TargetError
 
 
@@ -75,3 +84,52 @@ def test_blank_share_counts_valid_frames_only():
     log_probs = torch.log(torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.9, 0.1]], [[0.3, 0.7], [0.9, 0.1], [0.9, 0.1]]]))
     assert float(blank_share(log_probs, torch.tensor([3, 1]))) == pytest.approx(2 / 4)
     assert float(blank_share(log_probs, torch.tensor([0, 0]))) == 0.0
+
+
+def test_label_smoothing_by_hand():
+    """KL((3/4, 1/4) ‖ (1/2, 1/2)) = 3/4 ln 3/2 + 1/4 ln 1/2, in each of two frames; a uniform frame adds nothing."""
+    log_probs = torch.log(torch.tensor([[[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]]]))
+    divergence = 2 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    smoothed = LabelSmoothing(0.1, uniform_prior(2))(torch.tensor([7.0]), log_probs, torch.tensor([3]))
+    assert smoothed.tolist() == pytest.approx([0.9 * 7.0 + 0.1 * divergence])
+    prior = LabelSmoothing(0.1, torch.tensor([0.75, 0.25]))
+    expected = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)  # of the last frame alone
+    assert prior(torch.zeros(1), log_probs, torch.tensor([3])).tolist() == pytest.approx([0.1 * expected], abs=1e-7)
+
+
+def test_label_smoothing_leaves_padding_out():
+    torch.manual_seed(0)
+    log_probs = torch.randn(2, 6, 4).log_softmax(-1)
+    smoothing = LabelSmoothing(0.2, uniform_prior(4))
+    together = smoothing(torch.tensor([1.0, 2.0]), log_probs, torch.tensor([6, 3]))
+    alone = smoothing(torch.tensor([2.0]), log_probs[1:, :3], torch.tensor([3]))
+    assert float(together[1]) == pytest.approx(float(alone), abs=1e-6)
+    log_probs = log_probs.requires_grad_()
+    smoothing(torch.zeros(2), log_probs, torch.tensor([6, 3])).sum().backward()
+    assert log_probs.grad[1, 3:].eq(0).all()
+    assert log_probs.grad[1, :3].ne(0).any()
+
+
+def test_label_smoothing_pulls_a_spike_towards_the_prior():
+    """The gradient with respect to the logits is α p (ln p/q − KL): it lowers what is above the prior."""
+    logits = torch.tensor([[[4.0, 0.0, 0.0]]], requires_grad=True)
+    LabelSmoothing(0.5, uniform_prior(3))(torch.zeros(1), logits.log_softmax(-1), torch.tensor([1])).sum().backward()
+    p = logits.detach()[0, 0].softmax(-1)
+    by_hand = 0.5 * p * ((p * 3).log() - (p * (p * 3).log()).sum())
+    assert torch.allclose(logits.grad[0, 0], by_hand, atol=1e-6)
+    assert logits.grad[0, 0, 0] > 0 > logits.grad[0, 0, 1]
+
+
+def test_smoothing_is_float32_and_its_weight_is_checked():
+    smoothing = LabelSmoothing(0.1, uniform_prior(4))
+    log_probs = torch.randn(1, 5, 4).log_softmax(-1).bfloat16()
+    assert smoothing(torch.zeros(1), log_probs, torch.tensor([5])).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"below 1, got 1\.0"):
+        LabelSmoothing(1.0, uniform_prior(4))
+
+
+@given(st.lists(st.lists(st.integers(1, 4), max_size=5), max_size=5), st.integers(0, 50))
+def test_a_unigram_prior_is_a_distribution_without_zeros(targets, num_frames):
+    prior = unigram_prior(targets, num_frames, vocab_size=5)
+    assert float(prior.sum()) == pytest.approx(1.0, abs=1e-6)
+    assert prior.min() > 0

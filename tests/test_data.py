@@ -13,7 +13,7 @@ from asr.augment import AdditiveNoise
 from asr.data.audio_cache import AudioStore
 from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.manifest import read_manifest
-from asr.data.sampler import Draw, fill_batches, padding_share, plan_epoch, plan_in_order
+from asr.data.sampler import Curriculum, Draw, fill_batches, padding_share, plan_epoch, plan_in_order
 from asr.errors import AudioError
 
 durations = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
@@ -29,9 +29,53 @@ def test_a_plan_has_every_utterance_once_within_the_budget(lengths, epoch):
 
 def test_a_plan_is_a_function_of_seed_and_epoch():
     lengths = np.random.default_rng(0).uniform(1, 15, 500)
-    assert plan_epoch(lengths, 120.0, 1, 3) == plan_epoch(lengths, 120.0, 1, 3)
-    assert plan_epoch(lengths, 120.0, 1, 3) != plan_epoch(lengths, 120.0, 1, 4)
-    assert plan_epoch(lengths, 120.0, 2, 3) != plan_epoch(lengths, 120.0, 1, 3)
+    plans = [list(plan_epoch(lengths, 120.0, seed, epoch)) for seed, epoch in ((1, 3), (1, 3), (1, 4), (2, 3))]
+    assert plans[0] == plans[1]
+    assert plans[0] != plans[2]
+    assert plans[0] != plans[3]
+
+
+def test_sortagrad_goes_from_short_to_long_in_the_first_epochs_only():
+    lengths = np.random.default_rng(0).uniform(1, 15, 500)
+    plans = [list(plan_epoch(lengths, 120.0, 1, epoch, Curriculum(sorted_epochs=2))) for epoch in range(3)]
+    for plan in plans[:2]:
+        longest = np.array([lengths[batch].max() for batch in plan])
+        assert (longest[1:] > 0.96 * longest[:-1]).all()  # what is sorted was shaken by 2 % each
+    assert plans[0] != plans[1]  # the lengths are shaken anew
+    assert plans[2] == list(plan_epoch(lengths, 120.0, 1, 2))
+    assert all(sorted(i for batch in plan for i in batch) == list(range(500)) for plan in plans)
+
+
+def test_a_growing_curriculum_by_hand():
+    """c(t) = √(t (1 − 0.25²) / 2 + 0.25²) of eight utterances: 0.25, 0.729 and 1, so 2, 6 and 8."""
+    lengths = np.array([1.0, 8.0, 3.0, 4.0, 5.0, 6.0, 7.0, 2.0])
+    curriculum = Curriculum(growing_epochs=2, first_share=0.25)
+    used = [sorted(i for batch in plan_epoch(lengths, 9.0, 1, e, curriculum) for i in batch) for e in range(4)]
+    assert used == [[0, 7], [0, 2, 3, 4, 5, 7], list(range(8)), list(range(8))]
+    assert list(plan_epoch(lengths, 9.0, 1, 2, curriculum)) == list(plan_epoch(lengths, 9.0, 1, 2))
+
+
+@given(durations, st.integers(1, 5), st.floats(0.001, 1.0))
+def test_a_growing_curriculum_never_shrinks(lengths, growing_epochs, first_share):
+    curriculum = Curriculum(growing_epochs=growing_epochs, first_share=first_share)
+    sizes = [sum(map(len, plan_epoch(np.array(lengths), 60.0, 7, e, curriculum))) for e in range(growing_epochs + 1)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] >= 1
+    assert sizes[-1] == len(lengths)
+
+
+@pytest.mark.parametrize(
+    "options", [{"sorted_epochs": -1}, {"growing_epochs": -1}, {"first_share": 0.0}, {"first_share": 1.1}]
+)
+def test_curriculum_options_are_checked(options):
+    with pytest.raises(ValueError, match="expected"):
+        Curriculum(**options)
+
+
+def test_padding_by_hand():
+    """Batches of 1 s beside 3 s, and 2 s alone: 2 s of 8 are padding. What is in no batch does not count."""
+    assert padding_share(np.array([1.0, 3.0, 2.0, 9.0]), [[0, 1], [2]]) == pytest.approx(2 / 8)
+    assert padding_share(np.zeros(0), []) == 0.0
 
 
 @pytest.mark.parametrize("budget", [60.0, 160.0, 600.0])
@@ -42,12 +86,33 @@ def test_padding_is_below_five_percent(budget):
         assert padding_share(lengths, plan_epoch(lengths, budget, 0, epoch)) < 0.05
 
 
+@given(durations, st.floats(1.0, 200.0))
+def test_batches_are_cut_as_late_as_the_budget_allows(lengths, budget):
+    order = list(np.argsort(lengths, kind="stable"))
+    batches, longest = [], 0.0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if not batches or longest * (len(batches[-1]) + 1) > budget:
+            batches.append([])
+            longest = lengths[index]
+        batches[-1].append(index)
+    assert list(fill_batches(lengths, order, budget)) == batches
+
+
+def test_a_slice_of_a_plan_is_the_rest_of_it():
+    plan = plan_epoch(np.random.default_rng(0).uniform(1, 15, 100), 60.0, 1, 0)
+    assert list(plan[3:]) == list(plan)[3:]
+    assert plan[3:][0] == plan[3]
+    assert plan[-1] == list(plan)[-1]
+
+
 def test_an_utterance_longer_than_the_budget_is_a_batch_of_its_own():
-    assert fill_batches([1.0, 50.0, 1.0], [0, 2, 1], budget=10.0) == [[0, 2], [1]]
+    assert list(fill_batches([1.0, 50.0, 1.0], [0, 2, 1], budget=10.0)) == [[0, 2], [1]]
+    assert list(fill_batches([], [], budget=10.0)) == []
 
 
 def test_evaluation_begins_with_the_longest():
-    assert plan_in_order(np.array([1.0, 9.0, 5.0]), budget=10.0) == [[1], [2, 0]]
+    assert list(plan_in_order(np.array([1.0, 9.0, 5.0]), budget=10.0)) == [[1], [2, 0]]
 
 
 @pytest.fixture

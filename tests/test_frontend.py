@@ -11,6 +11,7 @@ FRONTENDS = [
     FrameStacking(6, stack=4, stride=2),
     ConvFrontend(6, channels=(4, 5), time_strides=(2, 2)),
     ConvFrontend(6, channels=(4, 5, 3), time_strides=(2, 1, 1)),
+    ConvFrontend(6, channels=(4, 5), time_strides=(2, 2), batch_norm=True).eval(),
 ]
 
 
@@ -46,7 +47,7 @@ def test_alone_or_padded(frontend):
 
 
 def test_subsampling_says_how_many_frames_one_is_made_of():
-    assert [frontend.subsampling for frontend in FRONTENDS] == [1, 3, 2, 4, 2]
+    assert [frontend.subsampling for frontend in FRONTENDS] == [1, 3, 2, 4, 2, 4]
 
 
 @pytest.mark.parametrize(("stack", "stride"), [(2, 3), (0, 0)])
@@ -78,3 +79,33 @@ def test_log_softmax_stays_float32_under_autocast():
     model = AcousticModel(Identity(6), RecurrentStack(6, 8, 1), vocab_size=5)
     with torch.autocast("cpu", torch.bfloat16):
         assert model(torch.randn(1, 9, 6), torch.tensor([9])).log_probs.dtype == torch.float32
+
+
+def test_convolutions_with_batch_norm_equal_pytorchs_on_full_length():
+    """Without padding: each channel over batch, time and frequency, as nn.BatchNorm2d has it, before the rectifier."""
+    torch.manual_seed(0)
+    frontend = ConvFrontend(6, channels=(3,), time_strides=(2,), batch_norm=True)
+    features = torch.randn(2, 9, 6)
+    normalized = torch.nn.BatchNorm2d(3)(frontend.convolutions[0](features[:, None]))  # (B, C, T, F)
+    expected = normalized.relu().transpose(1, 2).flatten(2)
+    assert torch.allclose(frontend(features, torch.tensor([9, 9])), expected, atol=1e-5)
+
+
+def test_in_training_padding_reaches_no_statistic_of_the_convolutions():
+    torch.manual_seed(0)
+    frontend = ConvFrontend(6, channels=(3, 4), time_strides=(2, 2), batch_norm=True)
+    features, lengths = torch.randn(2, 9, 6), torch.tensor([9, 4])
+    longer = torch.nn.functional.pad(features, (0, 0, 0, 12), value=7.0)
+    shorter, padded = frontend(features, lengths), frontend(longer, lengths)
+    assert torch.allclose(padded[:, : shorter.shape[1]], shorter, atol=1e-5)
+    assert padded[:, shorter.shape[1] :].eq(0).all()
+
+
+def test_variational_dropout_before_the_softmax_is_one_mask_a_sequence():
+    """With a large bias every dropped unit changes the logits alike in all frames, so these are constant in time."""
+    model = AcousticModel(Identity(6), RecurrentStack(6, 8, 1), vocab_size=5, dropout=0.5, variational_dropout=True)
+    torch.manual_seed(0)
+    constant = model.dropout(torch.ones(2, 7, 16))
+    assert torch.equal(constant, constant[:, :1].expand(-1, 7, -1))
+    assert set(constant.unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(constant[0], constant[1])

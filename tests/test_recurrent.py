@@ -3,7 +3,16 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.models.recurrent import RecurrentLayer, RecurrentStack, reorder, reversal_index
+from asr.models.dropout import SequenceDropout, make_dropout
+from asr.models.normalization import SequenceBatchNorm
+from asr.models.recurrent import (
+    RecurrentLayer,
+    RecurrentStack,
+    make_cell,
+    reorder,
+    reversal_index,
+    run_with_weight_drop,
+)
 
 LENGTHS = torch.tensor([9, 5, 1, 7])
 
@@ -48,12 +57,17 @@ OPTIONS = [
     {"cell": "gru", "merge": "sum"},
     {"cell": "rnn_tanh", "bidirectional": False},
     {"projection_size": 7, "layer_norm": True, "residual": True},
+    {"layer_norm": True, "norm_place": "input", "residual": True},
+    {"batch_norm": True},
+    {"batch_norm": True, "norm_place": "input", "dropout": 0.5, "variational_dropout": True, "weight_drop": 0.5},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_an_utterance_alone_or_in_any_batch(options):
-    stack = RecurrentStack(6, 5, 3, **options).eval()
+    stack = RecurrentStack(6, 5, 3, **options)
+    stack(batch(), LENGTHS)  # for running statistics that are not those it began with
+    stack.eval()
     together = stack(batch(), LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
         alone = stack(batch()[row : row + 1, :length], LENGTHS[row : row + 1])
@@ -107,7 +121,18 @@ def test_uniform_initialization_is_graves():
 
 
 @pytest.mark.parametrize(
-    "options", [{"cell": "lstn"}, {"merge": "product"}, {"initialization": "zeros"}, {"hidden_size": 0}]
+    "options",
+    [
+        {"cell": "lstn"},
+        {"merge": "product"},
+        {"initialization": "zeros"},
+        {"hidden_size": 0},
+        {"layer_norm": True, "batch_norm": True},
+        {"norm_place": "middle"},
+        {"norm_place": "input"},
+        {"weight_drop": 1.0},
+        {"dropout": 1.0, "variational_dropout": True},
+    ],
 )
 def test_unknown_options_raise(options):
     with pytest.raises(ValueError, match="expected"):
@@ -120,3 +145,148 @@ def test_dropout_is_between_layers_only():
         return RecurrentStack(6, 5, 1, dropout=dropout)(batch(), LENGTHS)
 
     assert torch.equal(one_layer(0.9), one_layer(0.0))
+
+
+def test_variational_dropout_by_hand():
+    """One mask for all frames of a sequence, another for the next sequence; what stays is divided by 1 − p."""
+    dropout = SequenceDropout(0.75)
+    torch.manual_seed(0)
+    frames = dropout(torch.ones(3, 50, 40))
+    assert set(frames.unique().tolist()) == {0.0, 4.0}
+    assert torch.equal(frames, frames[:, :1].expand_as(frames))
+    assert not torch.equal(frames[0], frames[1])
+    torch.manual_seed(0)
+    assert torch.equal(dropout(torch.ones(3, 9, 40))[:, 0], frames[:, 0])  # and whatever the length
+    assert float(SequenceDropout(0.75)(torch.ones(200, 1, 500)).mean()) == pytest.approx(1.0, abs=0.03)  # 5 σ
+    assert torch.equal(dropout.eval()(batch()), batch())
+
+
+def test_variational_dropout_keeps_the_type():
+    assert SequenceDropout(0.5)(batch().bfloat16()).dtype == torch.bfloat16
+
+
+def test_kinds_of_dropout():
+    assert isinstance(make_dropout(0.5, per_sequence=False), nn.Dropout)
+    assert isinstance(make_dropout(0.5, per_sequence=True), SequenceDropout)
+    stack = RecurrentStack(6, 5, 2, dropout=0.5, variational_dropout=True)
+    assert isinstance(stack.dropout, SequenceDropout)
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
+def test_weight_drop_is_the_layer_with_thinned_recurrent_weights(cell):
+    """The reference is PyTorch's layer whose weights were thinned and doubled by the same random state."""
+    rnn, frames = make_cell(cell, 6, 5), batch()
+    torch.manual_seed(3)
+    dropped = run_with_weight_drop(rnn, frames, 0.5)
+    torch.manual_seed(3)
+    thinned = nn.functional.dropout(rnn.weight_hh_l0.detach(), 0.5)
+    assert 0 < int(thinned.eq(0).sum()) < thinned.numel()
+    twin = make_cell(cell, 6, 5)
+    twin.load_state_dict({**rnn.state_dict(), "weight_hh_l0": thinned})
+    assert torch.equal(dropped, twin(frames)[0])
+
+
+def test_weight_drop_gives_no_gradient_to_dropped_weights():
+    rnn, frames = make_cell("lstm", 6, 5), batch()
+    torch.manual_seed(3)
+    run_with_weight_drop(rnn, frames, 0.5).square().sum().backward()
+    torch.manual_seed(3)
+    mask = nn.functional.dropout(torch.ones(20, 5), 0.5)
+    assert rnn.weight_hh_l0.grad is not None
+    assert torch.equal(rnn.weight_hh_l0.grad.eq(0), mask.eq(0))
+
+
+def test_weight_drop_leaves_the_weights_and_evaluation_alone():
+    stack = RecurrentStack(6, 5, 2, weight_drop=0.5)
+    before = {name: tensor.clone() for name, tensor in stack.state_dict().items()}
+    frames = batch()
+    first, second = stack(frames, LENGTHS), stack(frames, LENGTHS)
+    assert not torch.equal(first, second)
+    assert all(torch.equal(before[name], tensor) for name, tensor in stack.state_dict().items())
+    plain = RecurrentStack(6, 5, 2)
+    plain.load_state_dict(before)
+    assert torch.equal(stack.eval()(batch(), LENGTHS), plain(batch(), LENGTHS))
+
+
+def test_batch_norm_equals_pytorchs_on_the_valid_frames():
+    """nn.BatchNorm1d on the 22 valid frames, one after the other: outputs, gradients and running statistics."""
+    ours, theirs = SequenceBatchNorm(6), nn.BatchNorm1d(6)
+    valid = torch.arange(9) < LENGTHS[:, None]
+    for scale in (1.0, 3.0):
+        frames = (batch() * scale + scale).requires_grad_()
+        normalized = ours(frames, LENGTHS)[valid]
+        expected = theirs(frames[valid])
+        assert torch.allclose(normalized, expected, atol=1e-5)
+    assert torch.allclose(ours.running_mean, theirs.running_mean, atol=1e-6)
+    assert torch.allclose(ours.running_var, theirs.running_var, atol=1e-5)
+    weights = torch.randn_like(expected)
+    ours_gradient = torch.autograd.grad((normalized * weights).sum(), frames)[0]
+    theirs_gradient = torch.autograd.grad((expected * weights).sum(), frames)[0]
+    assert torch.allclose(ours_gradient, theirs_gradient, atol=1e-5)
+    assert torch.allclose(ours.eval()(frames, LENGTHS)[valid], theirs.eval()(frames[valid]), atol=1e-5)
+
+
+def test_padding_enters_no_statistic():
+    frames = batch()
+    frames[1, 5:] = float("inf")
+    norm = SequenceBatchNorm(6)
+    normalized = norm(frames, LENGTHS)
+    clean = SequenceBatchNorm(6)
+    expected = clean(batch(), LENGTHS)
+    assert torch.equal(normalized[1, :5], expected[1, :5])
+    assert torch.equal(norm.running_var, clean.running_var)
+    normalized.sum().backward()
+    assert norm.weight.grad is not None
+    assert norm.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_batch_that_is_not_finite_leaves_the_running_statistics_alone(value):
+    norm = SequenceBatchNorm(6)
+    norm(batch(), LENGTHS)
+    before = norm.running_mean.clone(), norm.running_var.clone()
+    frames = batch()
+    frames[0, 0, 0] = value
+    norm(frames, LENGTHS)
+    norm(batch(), torch.zeros(4, dtype=torch.int64))  # and so does one without frames
+    assert torch.equal(norm.running_mean, before[0])
+    assert torch.equal(norm.running_var, before[1])
+
+
+def test_batch_norm_of_one_frame_is_its_bias():
+    norm = SequenceBatchNorm(6)
+    assert norm(batch()[:1], torch.tensor([1]))[0, 0].tolist() == pytest.approx([0.0] * 6)
+    assert norm.running_var.tolist() == pytest.approx([0.9] * 6)  # a tenth towards a variance of 0
+
+
+def test_batch_norm_shares_its_sums_with_other_processes(monkeypatch):
+    """Two processes with half of the batch each: every sum is both halves', so both normalise as one would."""
+    whole = SequenceBatchNorm(6)(batch(), LENGTHS)
+    seen: list[list[torch.Tensor]] = [[], []]
+    for _ in range(3):  # the second sum depends on the first one's total: repeat until the totals are right
+        halves = []
+        for half in (0, 1):
+            calls = iter(range(2))
+
+            def total(mine, half=half, calls=calls):
+                number = next(calls)
+                seen[half][number:] = [mine.detach()]
+                other = seen[1 - half]
+                return mine + (other[number] if number < len(other) else 0.0)
+
+            monkeypatch.setattr("asr.models.normalization.summed_over_processes", total)
+            rows = slice(2 * half, 2 * half + 2)
+            halves.append(SequenceBatchNorm(6)(batch()[rows], LENGTHS[rows]))
+    valid = torch.arange(9) < LENGTHS[:, None]
+    assert torch.allclose(torch.cat(halves)[valid], whole[valid], atol=1e-5)
+
+
+def test_norms_before_the_recurrent_part_are_passed_by_the_residual_connection():
+    layer = RecurrentLayer(10, 5, layer_norm=True, norm_place="input", residual=True)
+    for rnn in (layer.forward_rnn, layer.backward_rnn):
+        for parameter in rnn.parameters():
+            nn.init.zeros_(parameter)
+    frames = torch.randn(4, 9, 10)
+    assert torch.equal(layer(frames, LENGTHS, reversal_index(LENGTHS, 9)), frames)
+    assert layer.layer_norm is not None
+    assert layer.layer_norm.normalized_shape == (10,)

@@ -3,11 +3,17 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from asr.config import difference
-from asr.errors import CheckpointError, ConfigError
+from asr.audio import write_audio
+from asr.augment import RecordedRooms, SynthesisedRooms
+from asr.builders import build_model
+from asr.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, difference, from_json, to_json
+from asr.data.manifest import write_manifest
+from asr.data.sampler import Curriculum
+from asr.errors import CheckpointError, ConfigError, OutputError
 from asr.training.checkpoint import (
     average,
     list_checkpoints,
@@ -18,9 +24,18 @@ from asr.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from asr.training.clipping import Clipping
 from asr.training.monitor import Monitor, draw_curves
-from asr.training.optim import Schedule, count_plateaus, make_optimizer
+from asr.training.optim import Schedule, count_newbob, count_plateaus, make_optimizer
 from asr.training.run_directory import claim
+from asr.training_builders import (
+    build_clipping,
+    build_curriculum,
+    build_label_smoothing,
+    build_reverberation,
+    build_schedule,
+)
+from asr.types import Utterance
 
 
 def save(directory, number, value, kind="resume"):
@@ -72,7 +87,7 @@ def test_what_a_killed_save_left_is_no_checkpoint(tmp_path):
 def test_a_failed_save_leaves_the_old_ones(tmp_path, monkeypatch):
     old = save(tmp_path, 1, 1.0)
     monkeypatch.setattr("asr.training.checkpoint.put_in_place", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(OutputError, match="full"):
         save(tmp_path, 2, 2.0)
     assert list(tmp_path.iterdir()) == [old]
 
@@ -132,8 +147,104 @@ def test_schedules_by_hand():
     assert plateau(9, 0.5, [0.5, 0.4, 0.41, 0.42, 0.43]) == 0.5
     assert plateau(9, 0.5, [0.5] + [0.6] * 100) == 0.1
     assert Schedule("constant", 1.0, 2, 0.1)(1, 0.9, [0.5, 0.6]) == 1.0
-    with pytest.raises(ValueError, match="cosine, plateau or constant"):
+    with pytest.raises(ValueError, match="newbob or constant, got 'linear'"):
         Schedule("linear", 1.0, 0, 0.1)
+
+
+def test_one_cycle_by_hand():
+    """Up from 0.1 to 1 in the first 40 % of the run, down to 0.02 in the rest: half-way is the mean of both ends."""
+    cycle = Schedule("one_cycle", 2.0, 0, final_lr_share=0.02, peak_share=0.4, start_lr_share=0.1)
+    shares = [cycle(0, progress, []) / 2.0 for progress in (0.0, 0.2, 0.4, 0.7, 1.0)]
+    assert shares == pytest.approx([0.1, 0.55, 1.0, 0.51, 0.02])
+    assert Schedule("one_cycle", 2.0, 4, 0.02, peak_share=0.4)(0, 0.4, []) == 0.5  # a warm-up multiplies
+    with pytest.raises(ValueError, match="peak_share"):
+        Schedule("one_cycle", 1.0, 0, 0.1, peak_share=1.0)
+
+
+def test_one_cycle_equals_pytorchs():
+    """PyTorch's reaches its peak after step 0.3 N − 1 and its end after N − 1, so progress is (step + 1) / N."""
+    num_steps = 1000
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, num_steps, pct_start=0.3, div_factor=25.0, final_div_factor=4.0, cycle_momentum=False
+    )
+    ours = Schedule("one_cycle", 0.1, 0, final_lr_share=0.01, peak_share=0.3, start_lr_share=0.04)
+    for step in range(num_steps):
+        rate = ours(step, (step + 1) / num_steps, [])
+        # on the way up theirs begins at step 0, so that there the two differ by less than a step's worth
+        assert rate == pytest.approx(theirs.get_last_lr()[0], abs=1e-9 if step >= 299 else 0.1 * math.pi / 2 / 299)
+        optimizer.step()
+        theirs.step()
+
+
+def test_newbob_by_hand():
+    """0.4 -> 0.399 is an improvement of a quarter per cent, too little: halved there and with every epoch after."""
+    newbob = Schedule("newbob", 1.0, 0, 0.1, plateau_factor=0.5, newbob_threshold=0.005)
+    rates = [0.5, 0.4, 0.399, 0.3, 0.2, 0.1, 0.05]
+    assert [newbob(9, 0.5, rates[:epochs]) for epochs in range(8)] == [1, 1, 1, 0.5, 0.25, 0.125, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("rates", "count"),
+    [
+        ([], 0),
+        ([0.5], 0),
+        ([0.5, 0.5], 1),
+        ([0.5, 0.6, 0.1], 2),
+        ([0.5, 0.4975], 0),
+        ([0.5, 0.498], 1),
+        ([0.0, 0.0], 0),
+    ],
+)
+def test_newbob_begins_with_the_first_small_improvement(rates, count):
+    assert count_newbob(rates, threshold=0.005) == count
+
+
+def gradients_of(values, weights=None):
+    """A parameter for each list, with that gradient; its weights are ones where none are given."""
+    parameters = []
+    for number, value in enumerate(values):
+        gradient = torch.tensor(value)
+        weight = torch.ones_like(gradient) if weights is None else torch.tensor(weights[number])
+        parameters.append(torch.nn.Parameter(weight))
+        parameters[-1].grad = gradient
+    return [*parameters, torch.nn.Parameter(torch.ones(2))]  # the last one has no gradient
+
+
+def test_clipping_the_norm_and_values_by_hand():
+    parameters = gradients_of([[3.0, 0.0], [[-4.0], [0.0]]])  # norm 5
+    assert float(Clipping("norm", 1.0)(parameters)) == 5.0
+    assert parameters[0].grad.tolist() == pytest.approx([0.6, 0.0], abs=1e-6)
+    parameters = gradients_of([[3.0, 0.5], [[-4.0], [0.0]]])
+    assert float(Clipping("value", 1.0)(parameters)) == pytest.approx(25.25**0.5)
+    assert [p.grad.tolist() for p in parameters[:2]] == [[1.0, 0.5], [[-1.0], [0.0]]]
+
+
+def test_clipping_of_norms_is_pytorchs_to_the_bit():
+    ours, theirs = (gradients_of([[3.0, 0.1], [[-4.0], [0.7]]]) for _ in range(2))
+    assert torch.equal(Clipping("norm", 0.3)(ours), torch.nn.utils.clip_grad_norm_(theirs, 0.3))
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours[:2], theirs[:2]))
+
+
+def test_adaptive_clipping_by_hand():
+    """Rows of weights of norm 5 and 0 allow gradients of norm 0.5 and 0.1 · 0.001; a vector is one unit."""
+    parameters = gradients_of(
+        [[[6.0, 8.0], [3.0, 4.0], [0.0, 0.0]], [0.01, 0.0]], [[[3.0, 4.0], [0.0, 0.0], [1.0, 1.0]], [0.0, 1.0]]
+    )
+    assert float(Clipping("adaptive", 0.1)(parameters)) == pytest.approx((100 + 25 + 0.0001) ** 0.5)
+    assert parameters[0].grad.flatten().tolist() == pytest.approx([0.3, 0.4, 0.6e-4, 0.8e-4, 0.0, 0.0])
+    assert parameters[1].grad.tolist() == pytest.approx([0.01, 0.0])  # below its limit of 0.1: as it was
+
+
+@pytest.mark.parametrize("name", ["norm", "value", "adaptive"])
+def test_clipping_tells_of_gradients_that_are_not_finite(name):
+    assert not math.isfinite(Clipping(name, 1.0)(gradients_of([[1.0, math.nan], [[2.0]]])))
+
+
+@pytest.mark.parametrize(("name", "limit"), [("agc", 1.0), ("norm", 0.0), ("value", -1.0), ("norm", math.nan)])
+def test_clipping_options_are_checked(name, limit):
+    with pytest.raises(ValueError, match="expected"):
+        Clipping(name, limit)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +256,18 @@ def test_plateaus(rates, plateaus):
 
 def test_another_config_in_the_same_directory_is_refused(tmp_path):
     config = {"run_dir": "a", "optim": {"lr": 0.001}, "machine": {"num_workers": 1}}
-    claim(tmp_path, config, difference)
-    claim(tmp_path, {**config, "run_dir": "b", "machine": {"num_workers": 9}}, difference)
+    claim(tmp_path, config, {}, difference)
+    claim(tmp_path, {**config, "run_dir": "b", "machine": {"num_workers": 9}}, {}, difference)
     with pytest.raises(ConfigError, match=r"optim\.lr: 0\.001 -> 0\.002"):
-        claim(tmp_path, {**config, "optim": {"lr": 0.002}}, difference)
+        claim(tmp_path, {**config, "optim": {"lr": 0.002}}, {}, difference)
+
+
+def test_an_option_younger_than_a_run_had_its_default_there(tmp_path):
+    defaults = {"optim": {"lr": 1.0, "weight_noise": 0.0}}
+    claim(tmp_path, {"optim": {"lr": 0.001}}, defaults, difference)
+    claim(tmp_path, {"optim": {"lr": 0.001, "weight_noise": 0.0}}, defaults, difference)
+    with pytest.raises(ConfigError, match=r"optim\.weight_noise: 0\.0 -> 0\.1"):
+        claim(tmp_path, {"optim": {"lr": 0.001, "weight_noise": 0.1}}, defaults, difference)
 
 
 def values(step):
@@ -176,3 +295,69 @@ def test_a_resumed_history_forgets_what_came_after_the_checkpoint(tmp_path):
 def test_curves_of_nothing_can_be_drawn(tmp_path):
     draw_curves([], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_model_directories_from_before_an_option_have_its_default():
+    values = to_json(ModelConfig(hidden_size=7))
+    for name in ("batch_norm", "norm_place", "variational_dropout", "weight_drop"):
+        del values[name]
+    del values["frontend"]["batch_norm"]
+    assert from_json(ModelConfig, values) == ModelConfig(hidden_size=7)
+    with pytest.raises(ConfigError, match="batch_norm: expected bool, got 1"):
+        from_json(ModelConfig, {**values, "batch_norm": 1})
+    del values["hidden_size"]
+    with pytest.raises(ConfigError, match="'hidden_size' is missing"):
+        from_json(ModelConfig, values)
+
+
+def test_configs_become_what_they_name(tmp_path):
+    room = np.array([0, 1, 0.5, 0.25], np.float32)
+    write_audio(tmp_path / "room.wav", room, 8000)
+    write_manifest(tmp_path / "rooms.jsonl", [Utterance("room", str(tmp_path / "room.wav"), len(room) / 8000, "")])
+    config = AugmentConfig(reverberation_probability=1.0, rooms=[str(tmp_path / "rooms.jsonl")])
+    recorded = build_reverberation(config, 8000, cache_gib=0.1)
+    assert recorded is not None
+    assert isinstance(recorded.rooms, RecordedRooms)
+    assert recorded.rooms.draw(np.random.default_rng(0)) == pytest.approx(room, abs=2**-15)
+    synthesised = build_reverberation(AugmentConfig(reverberation_probability=0.5), 8000, cache_gib=0.1)
+    assert synthesised is not None
+    assert synthesised.rooms == SynthesisedRooms(8000, 0.15, 0.8, 0.0, 15.0)
+    smoothing = build_label_smoothing(AugmentConfig(label_smoothing=0.1, smoothing_prior="unigram"), [[1, 1]], 4, 3)
+    assert smoothing is not None
+    assert smoothing.log_prior.exp().tolist() == pytest.approx([3 / 7, 3 / 7, 1 / 7])  # 2, 2 and 0, and 1 each
+    assert build_curriculum(DataConfig(sorted_epochs=1)) == Curriculum(1, 0, 0.1)
+    assert build_clipping(OptimConfig()) == Clipping("norm", 5.0)
+    assert build_schedule(OptimConfig(schedule="newbob")).newbob_threshold == 0.005
+
+
+def test_nothing_asked_for_nothing_built():
+    assert build_reverberation(AugmentConfig(), 8000, cache_gib=0.1) is None
+    assert build_label_smoothing(AugmentConfig(), [[1]], 5, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: build_reverberation(AugmentConfig(reverberation_probability=2.0), 8000, 0.1),
+            "augment: reverberation",
+        ),
+        (
+            lambda: build_reverberation(AugmentConfig(reverberation_probability=0.5, min_rt60_seconds=0.0), 8000, 0.1),
+            "min_rt60_seconds",
+        ),
+        (lambda: build_label_smoothing(AugmentConfig(label_smoothing=1.0), [[1]], 5, 3), r"augment\.label_smoothing"),
+        (
+            lambda: build_label_smoothing(AugmentConfig(label_smoothing=0.1, smoothing_prior="bigram"), [[1]], 5, 3),
+            r"augment\.smoothing_prior: expected uniform or unigram, got 'bigram'",
+        ),
+        (lambda: build_curriculum(DataConfig(first_share=0.0)), "first_share"),
+        (lambda: build_clipping(OptimConfig(clipping="none")), r"optim\.clipping.*norm, value or adaptive"),
+        (lambda: build_schedule(OptimConfig(schedule="one-cycle")), r"optim\.schedule: .*one_cycle"),
+        (lambda: build_model(ModelConfig(weight_drop=1.0), 8, 3), "model: .*weight_drop"),
+        (lambda: build_model(ModelConfig(norm_place="input"), 8, 3), "model: .*norm_place"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from asr.models.dropout import make_dropout
 from asr.models.frontend import Frontend
 from asr.models.recurrent import RecurrentStack
 
@@ -27,11 +28,18 @@ class AcousticModel(nn.Module):
     (torch.Size([2, 34, 29]), [34, 17])
     """
 
-    def __init__(self, frontend: Frontend, encoder: RecurrentStack, vocab_size: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        frontend: Frontend,
+        encoder: RecurrentStack,
+        vocab_size: int,
+        dropout: float = 0.0,
+        variational_dropout: bool = False,
+    ) -> None:
         super().__init__()
         self.frontend = frontend
         self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = make_dropout(dropout, per_sequence=variational_dropout)
         self.output = nn.Linear(encoder.output_size, vocab_size)
         self.vocab_size = vocab_size
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asr.models.masking import zero_padding
+from asr.models.normalization import SequenceBatchNorm
 
 IntOrTensor = TypeVar("IntOrTensor", int, Tensor)
 
@@ -78,12 +79,19 @@ class FrameStacking(nn.Module):
 class ConvFrontend(nn.Module):
     """2-D convolutions over time and frequency, as in Deep Speech 2 (Amodei et al. 2016), masked by length.
 
-    Every layer has a 3×3 kernel and halves the frequency axis; `time_strides` gives each layer's step in time.
+    Every layer has a 3×3 kernel and halves the frequency axis; `time_strides` gives each layer's step in time. With
+    `batch_norm` each channel is normalised before the rectifier, as there, over all frequencies and valid frames.
     """
 
     KERNEL = 3
 
-    def __init__(self, num_features: int, channels: Sequence[int] = (32, 32), time_strides: Sequence[int] = (2, 2)):
+    def __init__(
+        self,
+        num_features: int,
+        channels: Sequence[int] = (32, 32),
+        time_strides: Sequence[int] = (2, 2),
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         if len(channels) != len(time_strides) or not channels:
             raise ValueError(f"expected as many channels as time_strides, got {channels} and {time_strides}")
@@ -96,6 +104,7 @@ class ConvFrontend(nn.Module):
             previous, frequency = num_channels, (frequency + 1) // 2
             self.subsampling *= stride
         self.convolutions = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(SequenceBatchNorm(size) if batch_norm else nn.Identity() for size in channels)
         self.output_size = previous * frequency
 
     def num_output_frames(self, num_frames: IntOrTensor) -> IntOrTensor:
@@ -109,9 +118,12 @@ class ConvFrontend(nn.Module):
         if features.shape[1] == 0:
             return features.new_zeros(len(features), 0, self.output_size)
         frames = zero_padding(features, lengths).unsqueeze(1)  # (B, 1, T, F)
-        for convolution, stride in zip(self.convolutions, self.time_strides):
+        for convolution, norm, stride in zip(self.convolutions, self.norms, self.time_strides):
             lengths = (lengths + stride - 1) // stride
-            frames = F.relu(convolution(frames))
+            frames = convolution(frames)
+            if isinstance(norm, SequenceBatchNorm):
+                # (B, C, T, F) -> (B, T, F, C): it takes features last
+                frames = norm(frames.permute(0, 2, 3, 1), lengths).permute(0, 3, 1, 2)
             # (B, C, T, F) -> (B, T, C, F): the mask goes by time
-            frames = zero_padding(frames.transpose(1, 2), lengths).transpose(1, 2)
+            frames = zero_padding(F.relu(frames).transpose(1, 2), lengths).transpose(1, 2)
         return frames.transpose(1, 2).flatten(2)  # (B, C, T', F') -> (B, T', C · F')

@@ -9,13 +9,17 @@ times faster on CPUs (`tools/bench.py recurrent`) and can be exported to ONNX.
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asr.models.dropout import make_dropout
 from asr.models.masking import zero_padding
+from asr.models.normalization import SequenceBatchNorm
 
 Cell = Literal["rnn_tanh", "gru", "lstm"]
 Merge = Literal["concat", "sum"]
 Initialization = Literal["orthogonal", "uniform"]
+NormPlace = Literal["output", "input"]
 
 NUM_GATES = {"rnn_tanh": 1, "gru": 3, "lstm": 4}
 FORGET_GATE = 1  # PyTorch orders an LSTM's gates input, forget, cell, output
@@ -73,8 +77,34 @@ def initialize(rnn: nn.RNNBase, cell: Cell, how: Initialization) -> None:
         nn.init.ones_(gates["bias_ih_l0"][FORGET_GATE])
 
 
+def run_with_weight_drop(rnn: nn.RNNBase, frames: Tensor, p: float) -> Tensor:
+    """(B, T, input_size) -> (B, T, hidden_size) by a layer whose recurrent weights have lost a share `p` at random.
+
+    DropConnect on the hidden-to-hidden matrix (Wan et al. 2013; Merity, Keskar & Socher 2018): a weight is zero for
+    all frames and sequences of the batch or for none, so that the fused cells stay in use, and what stays is divided
+    by 1 − p. This is the recurrent part of Gal & Ghahramani's dropout with masks on weights instead of on units.
+    """
+    weights = [F.dropout(w, p) if name == "weight_hh_l0" else w for name, w in rnn.named_parameters()]
+    zeros = frames.new_zeros(1, len(frames), rnn.hidden_size)
+    # biases, number of layers, dropout between them, training, bidirectional, batch first
+    options = (True, 1, 0.0, True, False, True)
+    match rnn.mode:
+        case "LSTM":
+            return torch.lstm(frames, (zeros, zeros), weights, *options)[0]
+        case "GRU":
+            return torch.gru(frames, zeros, weights, *options)[0]
+        case "RNN_TANH":
+            return torch.rnn_tanh(frames, zeros, weights, *options)[0]
+    raise ValueError(f"expected a cell of make_cell, got {rnn.mode}")
+
+
 class RecurrentLayer(nn.Module):
-    """One layer in one or two directions, then projection, residual connection and layer norm where asked for."""
+    """One layer in one or two directions, then projection, residual connection and norm where asked for.
+
+    The norm is a layer norm (Ba, Kiros & Hinton 2016) or a sequence-wise batch norm, on the output, or before the
+    recurrent part (`norm_place="input"`): then a residual connection passes it by, and the sum stays untouched (Xiong
+    et al. 2020 on where norms belong).
+    """
 
     def __init__(
         self,
@@ -86,13 +116,21 @@ class RecurrentLayer(nn.Module):
         merge: Merge = "concat",
         projection_size: int = 0,
         layer_norm: bool = False,
+        batch_norm: bool = False,
+        norm_place: NormPlace = "output",
         residual: bool = False,
+        weight_drop: float = 0.0,
         initialization: Initialization = "orthogonal",
     ) -> None:
         super().__init__()
         if merge not in ("concat", "sum"):
             raise ValueError(f"expected merge concat or sum, got {merge!r}")
+        if not 0.0 <= weight_drop < 1.0:
+            raise ValueError(f"expected weight_drop of at least 0 and below 1, got {weight_drop}")
+        _check_norm(layer_norm, batch_norm, norm_place)
         self.merge = merge
+        self.weight_drop = weight_drop
+        self.norm_place = norm_place
         self.forward_rnn = make_cell(cell, input_size, hidden_size)
         self.backward_rnn = make_cell(cell, input_size, hidden_size) if bidirectional else None
         for rnn in filter(None, (self.forward_rnn, self.backward_rnn)):
@@ -102,28 +140,55 @@ class RecurrentLayer(nn.Module):
         self.projection = nn.Linear(merged_size, projection_size) if projection_size else None
         # The first layer's input seldom has the size of its output: it goes without, as is usual.
         self.residual = residual and input_size == self.output_size
-        self.layer_norm = nn.LayerNorm(self.output_size) if layer_norm else None
+        norm_size = input_size if norm_place == "input" else self.output_size
+        self.layer_norm = nn.LayerNorm(norm_size) if layer_norm else None
+        self.batch_norm = SequenceBatchNorm(norm_size) if batch_norm else None
 
-    def forward(self, frames: Tensor, reversal: Tensor | None) -> Tensor:
+    def forward(self, frames: Tensor, lengths: Tensor, reversal: Tensor | None) -> Tensor:
         """(B, T, input_size) -> (B, T, output_size); `reversal` comes from `reversal_index`, None for one direction."""
-        output: Tensor = self.forward_rnn(frames)[0]
-        if self.backward_rnn is not None:
-            assert reversal is not None, "a bidirectional layer needs the reversal of its batch"
-            backward = reorder(self.backward_rnn(reorder(frames, reversal))[0], reversal)
-            output = torch.cat((output, backward), dim=-1) if self.merge == "concat" else output + backward
+        output = self._recur(self._normalize(frames, lengths) if self.norm_place == "input" else frames, reversal)
         if self.projection is not None:
             output = self.projection(output)
         if self.residual:
             output = output + frames
-        if self.layer_norm is not None:
-            output = self.layer_norm(output)
+        return self._normalize(output, lengths) if self.norm_place == "output" else output
+
+    def _recur(self, frames: Tensor, reversal: Tensor | None) -> Tensor:
+        output = self._run(self.forward_rnn, frames)
+        if self.backward_rnn is None:
+            return output
+        assert reversal is not None, "a bidirectional layer needs the reversal of its batch"
+        backward = reorder(self._run(self.backward_rnn, reorder(frames, reversal)), reversal)
+        return torch.cat((output, backward), dim=-1) if self.merge == "concat" else output + backward
+
+    def _run(self, rnn: nn.RNNBase, frames: Tensor) -> Tensor:
+        if self.training and self.weight_drop:
+            return run_with_weight_drop(rnn, frames, self.weight_drop)
+        output: Tensor = rnn(frames)[0]
         return output
+
+    def _normalize(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        if self.layer_norm is not None:
+            frames = self.layer_norm(frames)
+        if self.batch_norm is not None:
+            frames = self.batch_norm(frames, lengths)
+        return frames
+
+
+def _check_norm(layer_norm: bool, batch_norm: bool, place: str) -> None:
+    if place not in ("output", "input"):
+        raise ValueError(f"expected norm_place output or input, got {place!r}")
+    if layer_norm and batch_norm:
+        raise ValueError("expected layer_norm or batch_norm, got both")
+    if place == "input" and not (layer_norm or batch_norm):
+        raise ValueError("expected layer_norm or batch_norm with norm_place input, got neither")
 
 
 class RecurrentStack(nn.Module):
     """Any number of recurrent layers with dropout between them.
 
-    With the defaults this is the deep bidirectional LSTM of Graves, Mohamed & Hinton 2013.
+    With the defaults this is the deep bidirectional LSTM of Graves, Mohamed & Hinton 2013. With `variational_dropout`
+    a sequence's dropout mask is the same in all its frames; `weight_drop` is for the recurrent weights.
     """
 
     def __init__(
@@ -137,8 +202,12 @@ class RecurrentStack(nn.Module):
         merge: Merge = "concat",
         projection_size: int = 0,
         layer_norm: bool = False,
+        batch_norm: bool = False,
+        norm_place: NormPlace = "output",
         residual: bool = False,
         dropout: float = 0.0,
+        variational_dropout: bool = False,
+        weight_drop: float = 0.0,
         initialization: Initialization = "orthogonal",
     ) -> None:
         super().__init__()
@@ -159,12 +228,15 @@ class RecurrentStack(nn.Module):
                     merge=merge,
                     projection_size=projection_size,
                     layer_norm=layer_norm,
+                    batch_norm=batch_norm,
+                    norm_place=norm_place,
                     residual=residual,
+                    weight_drop=weight_drop,
                     initialization=initialization,
                 )
             )
         self.layers = nn.ModuleList(layers)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = make_dropout(dropout, per_sequence=variational_dropout)
         self.output_size = layers[-1].output_size
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
@@ -175,5 +247,5 @@ class RecurrentStack(nn.Module):
         for number, layer in enumerate(self.layers):
             if number > 0:
                 frames = self.dropout(frames)
-            frames = layer(frames, reversal)
+            frames = layer(frames, lengths, reversal)
         return zero_padding(frames, lengths)

@@ -1,8 +1,10 @@
 """Optimisers and learning-rate schedules.
 
-A schedule is a plain function of the step, and for `plateau` of the word error rates so far: nothing in it has to be
-saved but the history that the run keeps anyway.
+A schedule is a plain function of the step, and for `plateau` and `newbob` of the error rates so far: nothing in it has
+to be saved but the history that the run keeps anyway.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
@@ -29,20 +31,36 @@ def make_optimizer(
     raise ValueError(f"expected optimizer adamw or sgd, got {name!r}")
 
 
+SCHEDULES = ("cosine", "one_cycle", "plateau", "newbob", "constant")
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The learning rate: linear warm-up over the first steps, and `name` over the whole run."""
+    """The learning rate: linear warm-up over the first steps, and `name` over the whole run.
 
-    name: str  # cosine | plateau | constant
+    cosine: half a cosine from `lr` down to the final share of it (Loshchilov & Hutter 2017, without restarts).
+    one_cycle: up from `start_lr_share` of `lr` to all of it, which `peak_share` of the run takes, and down to the
+        final share, both along half a cosine (Smith & Topin 2019; the two phases of fastai and PyTorch).
+    plateau: times `factor` after each `patience` epochs without a new best, down to the final share.
+    newbob: constant until an epoch improves on the best by less than `threshold`, as a share of it; from then on
+        times `factor` with every epoch (ICSI's QuickNet; EESEN, Miao et al. 2015), down to the final share.
+    """
+
+    name: str  # one of SCHEDULES
     lr: float
     warmup_steps: int
     final_lr_share: float
     plateau_factor: float = 0.5
     plateau_patience: int = 2
+    newbob_threshold: float = 0.005
+    peak_share: float = 0.3
+    start_lr_share: float = 0.04
 
     def __post_init__(self) -> None:
-        if self.name not in ("cosine", "plateau", "constant"):
-            raise ValueError(f"expected schedule cosine, plateau or constant, got {self.name!r}")
+        if self.name not in SCHEDULES:
+            raise ValueError(f"expected schedule {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}, got {self.name!r}")
+        if not 0.0 < self.peak_share < 1.0:
+            raise ValueError(f"expected peak_share above 0 and below 1, got {self.peak_share}")
 
     def __call__(self, step: int, progress: float, error_rates: Sequence[float]) -> float:
         """The rate for step 0, 1, …
@@ -51,13 +69,29 @@ class Schedule:
         """
         warmth = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         match self.name:
-            case "cosine":  # Loshchilov & Hutter 2017, without restarts
-                share = 0.5 * (1 + math.cos(math.pi * progress))
-                return self.lr * warmth * (self.final_lr_share + (1 - self.final_lr_share) * share)
+            case "cosine":
+                return self.lr * warmth * half_cosine(1.0, self.final_lr_share, progress)
+            case "one_cycle":
+                return self.lr * warmth * self._cycle(progress)
             case "plateau":
                 reductions = count_plateaus(error_rates, self.plateau_patience)
                 return self.lr * warmth * max(self.final_lr_share, self.plateau_factor**reductions)
+            case "newbob":
+                reductions = count_newbob(error_rates, self.newbob_threshold)
+                return self.lr * warmth * max(self.final_lr_share, self.plateau_factor**reductions)
         return self.lr * warmth
+
+    def _cycle(self, progress: float) -> float:
+        """The share of `lr`."""
+        if progress < self.peak_share:
+            return half_cosine(self.start_lr_share, 1.0, progress / self.peak_share)
+        return half_cosine(1.0, self.final_lr_share, (progress - self.peak_share) / (1.0 - self.peak_share))
+
+
+def half_cosine(start: float, end: float, progress: float) -> float:
+    """From `start` to `end` along half a cosine, as progress goes from 0 to 1."""
+    share = 0.5 * (1 + math.cos(math.pi * progress))
+    return end + (start - end) * share
 
 
 def count_plateaus(error_rates: Sequence[float], patience: int) -> int:
@@ -75,6 +109,20 @@ def count_plateaus(error_rates: Sequence[float], patience: int) -> int:
         if waited >= patience:
             plateaus, waited = plateaus + 1, 0
     return plateaus
+
+
+def count_newbob(error_rates: Sequence[float], threshold: float) -> int:
+    """How many epochs there are from the first one on that improved on the best before by less than `threshold` of it.
+
+    >>> count_newbob([0.5, 0.4, 0.399, 0.3, 0.2], threshold=0.005)
+    3
+    """
+    best = math.inf
+    for epoch, rate in enumerate(error_rates):
+        if epoch > 0 and best - rate < threshold * best:
+            return len(error_rates) - epoch
+        best = min(best, rate)
+    return 0
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

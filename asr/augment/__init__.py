@@ -1,0 +1,40 @@
+"""Augmentation: speed, reverberation and noise on waveforms, SpecAugment on features.
+
+What happens to an utterance depends on (seed, epoch, index) alone, never on the batch, the order or the worker that
+handles it, so a run repeats exactly with any number of workers.
+"""
+
+from asr.augment.reverberation import RecordedRooms, Reverberation, Rooms, SynthesisedRooms, reverberate
+from asr.augment.spec_augment import SpecAugment, masked
+from asr.augment.streams import MASK_STREAM, NOISE_STREAM, REVERBERATION_STREAM, SPEED_STREAM, utterance_rng
+from asr.augment.waveforms import (
+    AdditiveNoise,
+    Recordings,
+    change_speed,
+    draw_speeds,
+    mean_power,
+    num_samples_at_speed,
+    stretch_of,
+)
+
+__all__ = [
+    "MASK_STREAM",
+    "NOISE_STREAM",
+    "REVERBERATION_STREAM",
+    "SPEED_STREAM",
+    "AdditiveNoise",
+    "RecordedRooms",
+    "Recordings",
+    "Reverberation",
+    "Rooms",
+    "SpecAugment",
+    "SynthesisedRooms",
+    "change_speed",
+    "draw_speeds",
+    "masked",
+    "mean_power",
+    "num_samples_at_speed",
+    "reverberate",
+    "stretch_of",
+    "utterance_rng",
+]
