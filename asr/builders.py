@@ -7,21 +7,16 @@ from typing import Any
 
 import torch
 
-from asr.augment import AdditiveNoise, SpecAugment
 from asr.config import (
-    AugmentConfig,
     Config,
     DecodingConfig,
     FeaturesConfig,
     ModelConfig,
-    OptimConfig,
     ScoringConfig,
     TextConfig,
     from_json,
     to_json,
 )
-from asr.data.audio_cache import AudioStore
-from asr.data.manifest import read_manifest
 from asr.decoder_builder import build_decoder, packed, unpacked
 from asr.errors import ConfigError, ModelError
 from asr.features import Filterbank
@@ -36,9 +31,6 @@ from asr.text.lexicon import Lexicon
 from asr.text.normalize import Case
 from asr.text.tokenizer import CharTokenizer, PhoneTokenizer, tokenizer_from_json
 from asr.text.tokens import Tokenizer
-from asr.training.optim import Schedule, make_optimizer
-
-BYTES_PER_GIB = 2**30
 
 
 def check_case(case: str) -> Case:
@@ -67,31 +59,6 @@ def build_features(config: FeaturesConfig, sample_rate: int) -> Filterbank:
     return Filterbank(sample_rate=sample_rate, **asdict(config))
 
 
-def build_spec_augment(config: AugmentConfig) -> SpecAugment | None:
-    """SpecAugment, or None when there is nothing to mask."""
-    if config.num_freq_masks == 0 and config.num_time_masks == 0:
-        return None
-    return SpecAugment(
-        config.num_freq_masks,
-        config.max_freq_width,
-        config.num_time_masks,
-        config.max_time_width,
-        config.max_time_share,
-    )
-
-
-def build_noise(config: AugmentConfig, sample_rate: int, cache_gib: float) -> AdditiveNoise | None:
-    """Additive noise from the recordings of its manifests, or None when its probability is zero."""
-    if config.noise_probability == 0.0:
-        return None
-    recordings = [utterance for manifest in config.noise for utterance in read_manifest(manifest)]
-    if not recordings:
-        raise ConfigError("augment.noise: expected manifests of noise recordings, as noise_probability is above zero")
-    store = AudioStore(recordings, sample_rate)
-    store.fill(int(cache_gib * BYTES_PER_GIB), num_threads=1)
-    return AdditiveNoise(store, config.noise_probability, config.min_snr_db, config.max_snr_db)
-
-
 def build_model(config: ModelConfig, num_features: int, vocab_size: int) -> AcousticModel:
     """The acoustic model with fresh weights."""
     frontend = _build_frontend(config, num_features)
@@ -105,13 +72,17 @@ def build_model(config: ModelConfig, num_features: int, vocab_size: int) -> Acou
             merge=config.merge,  # type: ignore[arg-type]
             projection_size=config.projection_size,
             layer_norm=config.layer_norm,
+            batch_norm=config.batch_norm,
+            norm_place=config.norm_place,  # type: ignore[arg-type]
             residual=config.residual,
             dropout=config.dropout,
+            variational_dropout=config.variational_dropout,
+            weight_drop=config.weight_drop,
             initialization=config.initialization,  # type: ignore[arg-type]
         )
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
-    return AcousticModel(frontend, encoder, vocab_size, dropout=config.dropout)
+    return AcousticModel(frontend, encoder, vocab_size, config.dropout, config.variational_dropout)
 
 
 def _build_frontend(config: ModelConfig, num_features: int) -> Frontend:
@@ -122,38 +93,8 @@ def _build_frontend(config: ModelConfig, num_features: int) -> Frontend:
         case "stack":
             return FrameStacking(num_features, frontend.stack, frontend.stride)
         case "conv":
-            return ConvFrontend(num_features, frontend.channels, frontend.time_strides)
+            return ConvFrontend(num_features, frontend.channels, frontend.time_strides, frontend.batch_norm)
     raise ConfigError(f"model.frontend.name: expected none, stack or conv, got {frontend.name!r}")
-
-
-def build_optimizer(config: OptimConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over a model's parameters."""
-    try:
-        return make_optimizer(
-            model.parameters(),
-            config.name,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            beta2=config.beta2,
-            momentum=config.momentum,
-        )
-    except ValueError as error:
-        raise ConfigError(f"optim: {error}") from error
-
-
-def build_schedule(config: OptimConfig) -> Schedule:
-    """The learning-rate schedule."""
-    try:
-        return Schedule(
-            config.schedule,
-            config.lr,
-            config.warmup_steps,
-            config.final_lr_share,
-            config.plateau_factor,
-            config.plateau_patience,
-        )
-    except ValueError as error:
-        raise ConfigError(f"optim.schedule: {error}") from error
 
 
 def build_comparison(config: ScoringConfig) -> Comparison:

@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from asr.errors import ConfigError
 
+LATER = "later"  # in a field's metadata: model directories from before the option lack it, and meant its default
+
 
 @dataclass
 class DataConfig:
@@ -31,6 +33,9 @@ class DataConfig:
     min_duration_seconds: float = 0.05
     max_duration_seconds: float = 35.0
     batch_seconds: float = 160.0  # padded audio in one batch; 0: one utterance a batch
+    sorted_epochs: int = 0  # so many first epochs go from short to long; 1: SortaGrad
+    growing_epochs: int = 0  # so many first epochs use the shortest utterances only, more with each
+    first_share: float = 0.1  # of the utterances, in the first of those epochs
 
 
 @dataclass
@@ -76,6 +81,14 @@ class AugmentConfig:
     noise_probability: float = 0.0
     min_snr_db: float = 5.0
     max_snr_db: float = 30.0
+    reverberation_probability: float = 0.0
+    rooms: list[str] = field(default_factory=list)  # manifests of room impulse responses; none: synthesised ones
+    min_rt60_seconds: float = 0.15  # this and the next three are for synthesised rooms
+    max_rt60_seconds: float = 0.8
+    min_direct_db: float = 0.0  # the direct path over all reflections together
+    max_direct_db: float = 15.0
+    label_smoothing: float = 0.0  # share of the divergence from the prior in the loss
+    smoothing_prior: str = "uniform"  # uniform | unigram
 
 
 @dataclass
@@ -87,6 +100,7 @@ class FrontendConfig:
     stride: int = 3
     channels: list[int] = field(default_factory=lambda: [32, 32])  # conv only
     time_strides: list[int] = field(default_factory=lambda: [2, 2])  # conv only
+    batch_norm: bool = field(default=False, metadata={LATER: True})  # conv only
 
 
 @dataclass
@@ -101,8 +115,12 @@ class ModelConfig:
     merge: str = "concat"  # concat | sum
     projection_size: int = 0
     layer_norm: bool = False
+    batch_norm: bool = field(default=False, metadata={LATER: True})
+    norm_place: str = field(default="output", metadata={LATER: True})  # output | input, of each recurrent layer
     residual: bool = False
     dropout: float = 0.1
+    variational_dropout: bool = field(default=False, metadata={LATER: True})  # one mask for a whole sequence
+    weight_drop: float = field(default=0.0, metadata={LATER: True})  # of the recurrent weights
     initialization: str = "orthogonal"  # orthogonal | uniform
 
 
@@ -115,12 +133,16 @@ class OptimConfig:
     weight_decay: float = 1e-2
     beta2: float = 0.98  # adamw only
     momentum: float = 0.9  # sgd only
-    clip_norm: float = 5.0
-    schedule: str = "cosine"  # cosine | plateau | constant, each after the warm-up
+    clipping: str = "norm"  # norm | value | adaptive
+    clip_norm: float = 5.0  # the limit: of the norm; of a component; of a unit's norm as a share of its weights'
+    schedule: str = "cosine"  # cosine | one_cycle | plateau | newbob | constant, each after the warm-up
     warmup_steps: int = 200
-    final_lr_share: float = 0.01  # cosine ends there, plateau stops halving there
-    plateau_factor: float = 0.5
+    final_lr_share: float = 0.01  # cosine and one_cycle end there, plateau and newbob stop there
+    plateau_factor: float = 0.5  # newbob's too
     plateau_patience: int = 2  # epochs
+    newbob_threshold: float = 0.005  # relative improvement of an epoch below which the rate begins to fall
+    peak_share: float = 0.3  # one_cycle only: of the run, until the rate is highest
+    start_lr_share: float = 0.04  # one_cycle only
     weight_noise: float = 0.0  # standard deviation of Gaussian noise on the weights in each step; 0: none
 
 
@@ -133,8 +155,10 @@ class TrainingConfig:
     patience: int = 0  # epochs without a better one until it stops; 0: never
     average_best: int = 5  # the exported model is the mean of up to this many best epochs, by validation loss
     checkpoint_minutes: float = 10.0
-    log_every_steps: int = 10
+    checkpoint_steps: int = 0  # a checkpoint after so many steps, too; 0: by minutes only
+    log_every_steps: int = 10  # also how often the figures of steps are read back from the device
     num_samples: int = 3  # reference and hypothesis pairs shown after each epoch
+    inspect_every_steps: int = 0  # gradient norms by layer and gates into the history; 0: never
     nonfinite_patience: int = 10  # successive steps with a non-finite gradient until it stops
     initial_model: str = ""  # a model directory, whose weights a new run starts from
 
@@ -232,6 +256,7 @@ def to_json(config: Any) -> dict[str, Any]:
 def from_json(schema: type[Schema], values: Any, where: str = "config") -> Schema:
     """Build a config dataclass from JSON, strictly: unknown, missing and mistyped fields raise `ConfigError`.
 
+    Only what is marked `LATER` may be missing, and has its default then.
     Model directories come from strangers: this reads values and can do nothing else, no interpolation, no imports.
     """
     if not isinstance(values, Mapping):
@@ -239,9 +264,10 @@ def from_json(schema: type[Schema], values: Any, where: str = "config") -> Schem
     hints = typing.get_type_hints(schema)
     if unknown := sorted(set(values) - set(hints)):
         raise ConfigError(f"{where}: unknown option {unknown[0]!r}; known are {', '.join(hints)}")
-    if missing := sorted(set(hints) - set(values)):
+    required = {f.name for f in dataclasses.fields(schema) if LATER not in f.metadata}  # type: ignore[arg-type]
+    if missing := sorted(required - set(values)):
         raise ConfigError(f"{where}: option {missing[0]!r} is missing")
-    return schema(**{name: _checked(hint, values[name], f"{where}.{name}") for name, hint in hints.items()})
+    return schema(**{name: _checked(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

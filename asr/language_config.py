@@ -43,6 +43,7 @@ class LanguageTrainingConfig:
     patience: int = 0  # epochs without a better perplexity until it stops; 0: never
     average_best: int = 3  # the exported model is the mean of up to this many best epochs, by validation loss
     checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0  # a checkpoint after so many steps, too; 0: by minutes only
     log_every_steps: int = 20
     nonfinite_patience: int = 10  # successive steps with a non-finite gradient until it stops
 

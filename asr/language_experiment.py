@@ -12,12 +12,11 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from rich.markup import escape
 
-from asr.builders import build_optimizer, build_schedule, build_tokenizer, check_case
+from asr.builders import build_tokenizer, check_case
 from asr.config import TextConfig
 from asr.data.text_corpus import TextCorpus, encode_corpus
 from asr.decoding.rescoring import LanguageModelScorer
 from asr.errors import ConfigError, TextError
-from asr.experiment import build_fabric, loop_options
 from asr.files import write_json
 from asr.language_builders import build_language_model, language_model_card, language_model_files
 from asr.language_config import LanguageConfig
@@ -32,8 +31,9 @@ from asr.training.language_task import LanguageTask
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
 from asr.training.run_directory import write_environment
+from asr.training_builders import build_fabric, build_optimizer, build_schedule, loop_options
 
-HELD_OUT_STREAM = 6  # of random numbers; the others are in asr/augment.py, asr/data and asr/training
+HELD_OUT_STREAM = 6  # of random numbers; the others are in asr/augment/streams.py, asr/data and asr/training
 HELD_OUT_SHARE = 0.01
 MOST_HELD_OUT = 5000  # sentences
 

@@ -169,9 +169,9 @@ def _replacing_directory(directory: Path) -> Iterator[Path]:
             _swap(temporary, directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"the model {directory} cannot be written: {error.strerror or error}; what was there before is untouched. "
+            f"the model {directory} cannot be written: {error}; what was there before is untouched. "
             "Choose a place that is writable and has room"
         ) from error
 

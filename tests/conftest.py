@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +10,9 @@ settings.load_profile("asr")
 
 # Tests run side by side, and their matrices are tiny.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def no_curves(monkeypatch):
+    """Drawing a run's curves takes longer than training a small model."""
+    monkeypatch.setattr("asr.training.monitor.draw_curves", lambda records, path: None)

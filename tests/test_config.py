@@ -40,7 +40,9 @@ def test_every_recipe_composes(recipe):
     config = compose_recipe(recipe, [])
     # the folder with prepare.py: of the recipe's own name, or of the corpus that it is another way to train on
     assert (resource_directory("recipes") / config.recipe / "prepare.py").is_file()
-    assert recipe.startswith(config.recipe)
+    readmes = [resource_directory("recipes") / name / "README.md" for name in (recipe, config.recipe)]
+    readme = next(path for path in readmes if path.is_file())
+    assert recipe in readme.read_text(encoding="utf-8")  # its own says, or its corpus's, what it is
 
 
 def test_graves_features_are_123():

@@ -27,6 +27,8 @@ from asr.training.language_task import LanguageTask
 from asr.training.loop import Trainer
 from asr.training.monitor import draw_curves, epoch_line
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 CPU = torch.device("cpu")
 CELLS = ["rnn_tanh", "gru", "lstm"]
 LETTERS = TokenUnits(CharTokenizer((" ", "a", "b", "c", "d")))
@@ -271,12 +273,6 @@ def test_word_lists_that_cannot_be_learnt():
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Drawing them takes longer than everything else here."""
-    monkeypatch.setattr("asr.training.monitor.draw_curves", lambda records, path: None)
-
-
 @pytest.fixture
 def text(tmp_path):
     path = tmp_path / "text.txt"
@@ -308,6 +304,15 @@ def test_perplexities_are_drawn(tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 1000
     line = "epoch 1/9  loss 1.100  dev 1.000  perplexity    2.700  a word     9.00"
     assert epoch_line(1, 9, values, is_best=False) == line
+
+
+def test_checkpoints_by_steps(text, tmp_path, monkeypatch):
+    saved = []
+    original = Trainer._save
+    monkeypatch.setattr(Trainer, "_save", lambda trainer: (saved.append(trainer.position.step), original(trainer)))
+    overrides = [*SMALL, "training.epochs=1", "training.checkpoint_steps=2"]
+    train_recurrent([text], [text], tmp_path / "run", overrides)
+    assert saved == [*range(2, saved[-1] + 1, 2), saved[-1]]  # and at the end of the epoch
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

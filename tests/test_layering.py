@@ -14,8 +14,10 @@ LAYERS = [
     {"files", "resources", "progress"},
     {"audio", "features", "augment", "text", "ctc", "ngram"},
     {"data", "models", "decoding", "scoring", "emissions"},
-    {"training", "recognizer", "evaluation", "alignment", "writers", "model_directory", "report", "results"},
-    {"config", "recipe", "benchmarks", "model_card", "builders", "decoder_builder", "experiment"}
+    {"training", "recognizer", "evaluation", "inspection", "alignment"}
+    | {"writers", "model_directory", "report", "results"},
+    {"config", "recipe", "benchmarks", "model_card", "builders", "decoder_builder", "training_builders"}
+    | {"training_data", "initial_model", "experiment", "batch_replay"}
     | {"language_config", "language_builders", "language_experiment"},
     {"", "cli"},  # "" is asr/__init__.py, the public face
 ]

@@ -16,6 +16,8 @@ from asr.experiment import build_run
 from asr.training.monitor import Monitor
 from asr.training.weight_noise import WeightNoise
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 NOISY = ("training.log_every_steps=1", "training.epochs=2", "optim.weight_noise=0.05")
 
 
@@ -101,7 +103,8 @@ def test_a_deviation_that_makes_no_sense(corpus, tmp_path, deviation):
 def test_a_run_without_noise_has_nothing_to_do_with_it(corpus, tmp_path):
     (tmp_path / "run").mkdir()
     with Monitor(tmp_path, 1) as monitor:
-        assert build_run(configure(corpus, tmp_path / "run"), tmp_path / "run", monitor).trainer.weight_noise is None
+        trainer = build_run(configure(corpus, tmp_path / "run"), tmp_path / "run", monitor).trainer
+        assert trainer.gradients.weight_noise is None
 
 
 def test_a_noisy_run_goes_on_to_the_same_bit(corpus, tmp_path, monkeypatch):

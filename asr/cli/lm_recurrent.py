@@ -21,12 +21,13 @@ def train_recurrent(texts: list[Path], dev: list[Path], output: Path, overrides:
     from asr.cli.stages import Stage
     from asr.config import difference, to_json
     from asr.files import sha256
+    from asr.language_config import LanguageConfig
     from asr.model_directory import CARD
     from asr.training.run_directory import claim
 
     config = compose_language(texts, dev, output, overrides)
     contents = {str(path): sha256(path) for path in [*texts, *dev]}
-    claim(output, {**to_json(config), "contents": contents}, difference)
+    claim(output, {**to_json(config), "contents": contents}, to_json(LanguageConfig()), difference)
     stage = Stage(output / "trained.json")
     if not stage.is_done({}):
         from asr.language_experiment import train_language_model

@@ -14,6 +14,7 @@ from asr.cli.check import check
 from asr.cli.compare import compare
 from asr.cli.data import app as data
 from asr.cli.evaluate import evaluate
+from asr.cli.inspect import inspect
 from asr.cli.lm import app as lm
 from asr.cli.prepare import prepare
 from asr.cli.report import report
@@ -51,6 +52,7 @@ app.command(rich_help_panel=USE)(transcribe)
 app.command(rich_help_panel=USE)(align)
 app.command(rich_help_panel=USE)(tune)
 app.command(rich_help_panel=USE)(calibrate)
+app.command(rich_help_panel=USE)(inspect)
 app.add_typer(lm, rich_help_panel=USE)
 app.command(rich_help_panel=DATA)(check)
 app.add_typer(data, rich_help_panel=DATA)

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 Overrides = typer.Argument(None, metavar="[+recipe=NAME] [KEY=VALUE]…", help="Config overrides.", show_default=False)
 
 
-def train(overrides: list[str] | None = Overrides) -> None:
+Replay = typer.Option(
+    None,
+    help="Compute a batch again that stopped a run (RUN/checkpoints/replay-….safetensors), and say what is not finite.",
+    show_default=False,
+)
+
+
+def train(overrides: list[str] | None = Overrides, replay: Path | None = Replay) -> None:
     """Train a model. What is not overridden comes from the recipe and from asr/config.py.
 
     The same command in the same run directory goes on where an interrupted run stopped. Options are Hydra's:
@@ -27,7 +34,12 @@ def train(overrides: list[str] | None = Overrides) -> None:
         asr train +recipe=digits model.cell=lstm,gru -m
 
         asr train +recipe=mini_english --cfg job
+
+        asr train --replay runs/mine/checkpoints/replay-00001234-77ab01fe77ab01fe.safetensors
     """
+    if replay is not None:
+        replay_stage(replay, overrides or [])
+        return
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -59,20 +71,32 @@ def train(overrides: list[str] | None = Overrides) -> None:
         raise errors[-1]
 
 
+def replay_stage(path: Path, overrides: list[str]) -> None:
+    """Look into a saved batch; its run says how, so that nothing can be overridden."""
+    from rich.console import Console
+
+    from asr.batch_replay import replay
+    from asr.errors import ConfigError
+
+    if overrides:
+        raise ConfigError(f"expected nothing beside --replay, got {' '.join(overrides)}: the run's own config is used")
+    replay(path, Console())
+
+
 def train_stage(config: "Config") -> Path:
     """Train a config in its run directory unless that is done; returns the model directory."""
     from rich.console import Console
 
     from asr.cli.stages import Stage
-    from asr.config import difference, to_json
+    from asr.config import Config, difference, to_json
     from asr.files import sha256
     from asr.model_directory import TOKENIZER, WEIGHTS
     from asr.training.run_directory import claim
 
     run_dir = Path(config.run_dir)
-    manifests = [*config.data.train, *config.data.dev, *config.augment.noise]
+    manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
     inputs = {**to_json(config), "manifests": {path: sha256(existing(path)) for path in manifests}}
-    claim(run_dir, inputs, difference)
+    claim(run_dir, inputs, to_json(Config()), difference)
     stage = Stage(run_dir / "trained.json")
     if not stage.is_done({}):
         from asr.experiment import train as run_training

@@ -10,7 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.augment import NOISE_STREAM, AdditiveNoise, change_speed, utterance_rng
+from asr.augment import (
+    NOISE_STREAM,
+    REVERBERATION_STREAM,
+    AdditiveNoise,
+    Reverberation,
+    change_speed,
+    utterance_rng,
+)
 from asr.data.audio_cache import AudioStore
 from asr.data.sampler import Draw
 from asr.errors import AudioError
@@ -36,6 +43,7 @@ class SpeechDataset:
         targets: Sequence[Sequence[int]],
         seed: int = 0,
         noise: AdditiveNoise | None = None,
+        reverberation: Reverberation | None = None,
     ) -> None:
         if len(store) != len(targets):
             raise ValueError(f"expected a target for each of {len(store)} utterances, got {len(targets)}")
@@ -43,6 +51,7 @@ class SpeechDataset:
         self.targets = targets
         self.seed = seed
         self.noise = noise
+        self.reverberation = reverberation
 
     def __len__(self) -> int:
         return len(self.store)
@@ -50,6 +59,9 @@ class SpeechDataset:
     def __getitem__(self, draw: Draw) -> Example:
         """Load and augment one utterance."""
         waveform = change_speed(self.store.waveform(draw.index), draw.speed)
+        if self.reverberation is not None:
+            rng = utterance_rng(self.seed, draw.epoch, draw.index, REVERBERATION_STREAM)
+            waveform = self.reverberation(waveform, rng)
         if self.noise is not None:
             waveform = self.noise(waveform, utterance_rng(self.seed, draw.epoch, draw.index, NOISE_STREAM))
         return Example(

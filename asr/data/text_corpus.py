@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from asr.errors import TextError
 from asr.text.language_units import END_ID, LanguageUnits
 
-ORDER_STREAM = 5  # of random numbers; the others are in asr/augment.py and asr/training
+ORDER_STREAM = 5  # of random numbers; the others are in asr/augment/streams.py and asr/training
 LongArray = NDArray[np.int64]
 
 

@@ -1,7 +1,8 @@
 """Checkpoints: everything exact resumption needs, in one safetensors file whose name carries its checksum.
 
     resume-00001200-3fa94c1e.safetensors    weights, optimiser moments, state: the last two are kept
-    epoch-0007-9d0be21c.safetensors         weights after an epoch: the best few are kept, for their mean
+    epoch-00000007-9d0be21c.safetensors     weights after an epoch: the best few are kept, for their mean
+    replay-00001234-77ab01fe.safetensors    a batch whose loss or gradient is not finite, and the weights it met
 
 A file is written under a temporary name, synced and renamed, so a name of this form means a whole file; a later flaw
 of the disk shows in the checksum, and the one before is used. Nothing is ever unpickled.
@@ -19,12 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from asr.errors import CheckpointError
-from asr.files import put_in_place, sha256
+from asr.errors import CheckpointError, OutputError
+from asr.files import put_in_place, sha256, sync_directory
 
 CHECKSUM_DIGITS = 16
 UNFINISHED = ".unfinished-"
-NAME = re.compile(r"(?P<kind>resume|epoch)-(?P<number>\d+)-(?P<checksum>[0-9a-f]{16})\.safetensors")
+NAME = re.compile(r"(?P<kind>resume|epoch|replay)-(?P<number>\d+)-(?P<checksum>[0-9a-f]{16})\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,32 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, kind: str, number: int, tensors: Mapping[str, Tensor], state: Any) -> Path:
-    """Write one whole checkpoint and return its path; `state` is anything JSON holds."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write one whole checkpoint and return its path; `state` is anything JSON holds.
+
+    Raises `OutputError` when it cannot be written: those before are untouched.
+    """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     temporary = directory / f"{UNFINISHED}{kind}"  # one name: what a killed run left is overwritten by the next
     try:
-        save_file(contiguous, temporary, metadata={"state": json.dumps(state)})
-        path = directory / f"{kind}-{number:08d}-{sha256(temporary)[:CHECKSUM_DIGITS]}.safetensors"
-        put_in_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        _make(directory)
+        try:
+            save_file(contiguous, temporary, metadata={"state": json.dumps(state)})
+            path = directory / f"{kind}-{number:08d}-{sha256(temporary)[:CHECKSUM_DIGITS]}.safetensors"
+            put_in_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"no checkpoint can be written to {directory}: {error}; those before are untouched. See that the place is "
+            "writable and has room; the same command then goes on from the last one"
+        ) from error
     return path
+
+
+def _make(directory: Path) -> None:
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        sync_directory(directory.parent)  # or a power cut takes the directory with all that is in it
 
 
 def list_checkpoints(directory: Path, kind: str) -> list[Path]:
@@ -66,27 +82,49 @@ def checkpoint_number(path: Path) -> int:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; `CheckpointError` if its content is not what was written."""
-    match = NAME.fullmatch(path.name)
-    if match is None:
-        raise CheckpointError(f"{path} is not named like a checkpoint")
-    if sha256(path)[:CHECKSUM_DIGITS] != match["checksum"]:
-        raise CheckpointError(f"{path} is damaged: its checksum is not the one in its name")
+    check_whole(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
             state = json.loads((file.metadata() or {})["state"])
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     return Checkpoint(tensors, state)
 
 
+def check_whole(path: Path) -> None:
+    """Raise `CheckpointError` for a file whose content is not the one its name promises."""
+    match = NAME.fullmatch(path.name)
+    if match is None:
+        raise CheckpointError(f"{path} is not named like a checkpoint")
+    try:
+        checksum = sha256(path)[:CHECKSUM_DIGITS]
+    except OSError as error:  # a disk that cannot give back what it took
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if checksum != match["checksum"]:
+        raise CheckpointError(f"{path} is damaged: its checksum is not the one in its name")
+
+
+def only_whole(paths: Sequence[Path], on_damage: Callable[[str], None]) -> list[Path]:
+    """Those checkpoints that are whole; `on_damage` hears of each one that is not."""
+    whole = []
+    for path in paths:
+        try:
+            check_whole(path)
+            whole.append(path)
+        except CheckpointError as error:
+            on_damage(str(error))
+    return whole
+
+
 def load_newest(directory: Path, kind: str, on_damage: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint that is whole; `on_damage` hears of each one that is not. None when there is none."""
-    for path in reversed(list_checkpoints(directory, kind)):
+    found = list_checkpoints(directory, kind)
+    for number, path in reversed(list(enumerate(found))):
         try:
             return load_checkpoint(path)
         except CheckpointError as error:
-            on_damage(f"{error}; using the one before")
+            on_damage(f"{error}; {'using the one before' if number else 'there is none before: beginning anew'}")
     return None
 
 

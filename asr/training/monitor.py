@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from asr.files import replacing, write_text
 
 HISTORY = "history.jsonl"
+ORDER = {"step": "step", "epoch": "epoch", "inspection": "step"}  # kind of record -> what says whether it came before
 # Validation figures in an epoch's line, where the task has them.
 COLUMNS = {
     "wer": "WER {:7.2%}",
@@ -44,7 +45,8 @@ class Monitor:
         path = self.run_dir / HISTORY
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         next_up = {"step": step, "epoch": epoch}
-        self.records = [r for r in map(_record, lines) if r is not None and r[r["kind"]] < next_up[r["kind"]]]
+        records = [record for record in map(_record, lines) if record is not None]
+        self.records = [r for r in records if r[ORDER[r["kind"]]] < next_up[ORDER[r["kind"]]]]
         write_text(path, "".join(json.dumps(record) + "\n" for record in self.records))
         self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=step)
 
@@ -85,6 +87,10 @@ class Monitor:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], loss=f"{values['loss']:.3f}")
         self._record({"kind": "step", "step": step, "epoch": epoch, **values}, prefix="train")
+
+    def inspection(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Record what a look inside the model found in a step."""
+        self._record({"kind": "inspection", "step": step, "epoch": epoch, **values}, prefix="inspection")
 
     def epoch(self, step: int, epoch: int, values: dict[str, float], is_best: bool) -> None:
         """Record validation figures, print the epoch's line, and redraw the curves now and then."""

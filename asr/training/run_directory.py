@@ -23,14 +23,17 @@ PACKAGES = ("torch", "torchaudio", "numpy", "soundfile", "soxr", "lightning-fabr
 Difference = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 
 
-def claim(run_dir: Path, config: Mapping[str, Any], difference: Difference) -> None:
+def claim(run_dir: Path, config: Mapping[str, Any], defaults: Mapping[str, Any], difference: Difference) -> None:
     """Write the config into a new run directory, or see that the one there is the same.
+
+    An option that was not there yet when the run began counts as its default.
 
     Raises `ConfigError`, listing what differs, when the directory belongs to a run of another config.
     """
     path = run_dir / CONFIG
     if path.is_file():
-        lines = difference(compared(json.loads(path.read_text(encoding="utf-8"))), compared(config))
+        there = with_defaults(json.loads(path.read_text(encoding="utf-8")), defaults)
+        lines = difference(compared(there), compared(config))
         if lines:
             listing = "\n  ".join(lines)
             raise ConfigError(
@@ -40,6 +43,19 @@ def claim(run_dir: Path, config: Mapping[str, Any], difference: Difference) -> N
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, config)
+
+
+def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested config with the defaults of the options that it lacks.
+
+    >>> with_defaults({"optim": {"lr": 0.1}}, {"optim": {"lr": 1.0, "weight_noise": 0.0}})
+    {'optim': {'lr': 0.1, 'weight_noise': 0.0}}
+    """
+    filled = {**defaults, **config}
+    for key, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(filled[key], Mapping):
+            filled[key] = with_defaults(filled[key], value)
+    return filled
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-WEIGHT_NOISE_STREAM = 7  # of random numbers; the others are in asr/augment.py, asr/data and asr/training
+WEIGHT_NOISE_STREAM = 7  # of random numbers; the others are in asr/augment/streams.py, asr/data and asr/training
 
 
 class WeightNoise:
