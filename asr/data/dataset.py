@@ -1,9 +1,8 @@
 """Utterances as padded batches: load, augment, tokenize, collate."""
 
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from asr.augment import (
     change_speed,
     utterance_rng,
 )
+from asr.data.ahead import map_ahead
 from asr.data.audio_cache import AudioStore
 from asr.data.sampler import Draw
 from asr.errors import AudioError
@@ -100,27 +100,9 @@ def load_batches(
     unreadable: takes the ids of utterances whose audio cannot be read, each with the reason, and the batches come
         without them. Without it such audio is an error.
     """
-    loaded = (load_examples(dataset, draws, unreadable) for draws in batches)
-    if num_workers > 0:
-        loaded = _loaded_ahead(dataset, batches, num_workers, unreadable)
+    load = partial(load_examples, dataset, unreadable=unreadable)
+    loaded = map_ahead(load, batches, num_workers) if num_workers > 0 else map(load, batches)
     yield from (collate(examples) for examples in loaded if examples)
-
-
-def _loaded_ahead(
-    dataset: SpeechDataset, batches: Sequence[Sequence[Draw]], num_workers: int, unreadable: dict[str, str] | None
-) -> Generator[list[Example], None, None]:
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="batch") as pool:
-        ahead: deque[Future[list[Example]]] = deque()
-        try:
-            for draws in batches:
-                ahead.append(pool.submit(load_examples, dataset, draws, unreadable))
-                if len(ahead) > num_workers + 1:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for waiting in ahead:
-                waiting.cancel()
 
 
 def load_examples(

@@ -18,12 +18,13 @@ from typing import TypeAlias
 import numpy as np
 
 from asr.audio import read_audio, write_audio
+from asr.data.ahead import num_usable_cores
 from asr.data.corpora import download, unpack
 from asr.data.manifest import read_manifest
 from asr.errors import ConfigError, CorpusError
 from asr.types import Utterance
 
-from .common import SPLITS, WORDS, Report, check_at_least, num_usable_cores, thread_pool
+from .common import SPLITS, WORDS, Report, check_at_least, thread_pool
 from .joining import PCM_SCALE, SAMPLE_RATE, JoinedString, SingleTake, Take, draw_strings
 
 Recording: TypeAlias = JoinedString | SingleTake

@@ -18,11 +18,12 @@ import numpy as np
 import soxr
 
 from asr.audio import write_audio
+from asr.data.ahead import num_usable_cores
 from asr.errors import CorpusError
 from asr.types import Utterance
 
 from . import voices
-from .common import SPLITS, WORDS, Report, check_at_least, num_usable_cores, thread_pool
+from .common import SPLITS, WORDS, Report, check_at_least, thread_pool
 from .room import NOISES, Waveform, add_noise, make_noise, reverberate, set_level
 from .synthesis import ACCENTS, Espeak, Manner, Voice, find_espeak
 from .synthesis import SAMPLE_RATE as ESPEAK_RATE

@@ -1,11 +1,11 @@
 """STM and CTM: by hand, against NIST sclite, any bytes at all, and round trips of the writers of STM, CTM and TRN."""
 
-import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lines_of_files import PLACE, lines, texts
 
 from asr.errors import OutputError, ScoringError
 from asr.scoring.scored_set import Details
@@ -21,20 +21,9 @@ from asr.scoring.time_marked import (
     recording_entries,
     segment_entries,
 )
-from asr.scoring.transcripts import Line, parse_trn, read_lines
+from asr.scoring.transcripts import parse_trn, read_lines
 from asr.types import Word
 from asr.writers import ctm, stm, trn
-
-PLACE = re.compile(r"f\.txt:\d+: ")
-
-
-def lines(text):
-    return [Line(f"f.txt:{number}", line) for number, line in enumerate(text.split("\n"), 1)]
-
-
-def texts(entries):
-    return {entry.id: entry.text for entry in entries}
-
 
 # ---- lines
 

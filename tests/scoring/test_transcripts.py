@@ -1,16 +1,15 @@
 """TRN, Kaldi's text, JSON lines and plain lines: by hand, then any bytes at all."""
 
 import json
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lines_of_files import PLACE, lines, texts
 
 from asr.errors import ManifestError, ScoringError
 from asr.scoring.scored_set import Details
 from asr.scoring.transcripts import (
-    Line,
     parse_json_lines,
     parse_kaldi,
     parse_plain,
@@ -19,17 +18,6 @@ from asr.scoring.transcripts import (
     read_utt2spk,
     trn_speaker,
 )
-
-PLACE = re.compile(r"f\.txt:\d+: ")
-
-
-def lines(text):
-    return [Line(f"f.txt:{number}", line) for number, line in enumerate(text.split("\n"), 1)]
-
-
-def texts(entries):
-    return {entry.id: entry.text for entry in entries}
-
 
 # ---- lines
 
