@@ -2,6 +2,7 @@
 
 import re
 
+from asr.errors import ScoringError
 from asr.scoring.transcripts import Line
 
 PLACE = re.compile(r"f\.txt:\d+: ")
@@ -13,3 +14,12 @@ def lines(text):
 
 def texts(entries):
     return {entry.id: entry.text for entry in entries}
+
+
+def refusal(read):
+    """Why a file is refused; None where it is read. Every other error comes through."""
+    try:
+        read()
+    except ScoringError as error:
+        return str(error)
+    return None

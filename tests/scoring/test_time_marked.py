@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lines_of_files import PLACE, lines, texts
+from lines_of_files import PLACE, lines, refusal, texts
 
 from asr.errors import OutputError, ScoringError
 from asr.scoring.scored_set import Details
@@ -194,15 +194,6 @@ FIELDS = st.sampled_from(
     [b"f", b"A", b"1", b"0.5", b" ", b" ", b" ", b"\n", b"<o>", b"<", b";;", b"\xc3", b"\xa4", b"e9", b"-"]
 )
 ANY_BYTES = st.one_of(st.binary(max_size=80), st.lists(FIELDS, max_size=30).map(b"".join))
-
-
-def refusal(read):
-    """Why a file is refused; None where it is read. Every other error comes through."""
-    try:
-        read()
-    except ScoringError as error:
-        return str(error)
-    return None
 
 
 @given(ANY_BYTES)

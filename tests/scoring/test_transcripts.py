@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lines_of_files import PLACE, lines, texts
+from lines_of_files import PLACE, lines, refusal, texts
 
 from asr.errors import ManifestError, ScoringError
 from asr.scoring.scored_set import Details
@@ -194,15 +194,6 @@ PIECES = st.sampled_from(
     [b"a-1", b" ", b"(", b")", b"\n", b";;", b"{", b"}", b'"id": "a"', b"\xc3", b"\xa4", b"\r\n", b"\t"]
 )
 ANY_BYTES = st.one_of(st.binary(max_size=80), st.lists(PIECES, max_size=20).map(b"".join))
-
-
-def refusal(read):
-    """Why a file is refused; None where it is read. Every other error comes through."""
-    try:
-        read()
-    except ScoringError as error:
-        return str(error)
-    return None
 
 
 @given(ANY_BYTES)
