@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,10 +19,26 @@ from asr.augment import (
     utterance_rng,
 )
 from asr.data.ahead import map_ahead
-from asr.data.audio_cache import AudioStore
 from asr.data.sampler import Draw
 from asr.errors import AudioError
-from asr.types import Batch
+from asr.types import Batch, Utterance
+
+
+class AudioSource(Protocol):
+    """Utterances and their audio by index: files (`AudioStore`) or shards (`ShardSet`)."""
+
+    @property
+    def utterances(self) -> Sequence[Utterance]:
+        """All of them; a large corpus reads one when it is asked for."""
+        ...
+
+    def waveform(self, index: int) -> NDArray[np.float32]:
+        """(N,) samples in [-1, 1] at the rate in use."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +52,32 @@ class Example:
 
 
 class SpeechDataset:
-    """Maps a `Draw` to its example. Targets are tokenized beforehand, when the data is checked."""
+    """Maps a `Draw` to its example.
+
+    Attributes:
+        store: the utterances and their audio.
+        targets: token ids of each utterance.
+        durations: (N,) seconds; num_labels: (N,) tokens of each target. Large corpora hand them in, small ones are
+            counted here.
+    """
 
     def __init__(
         self,
-        store: AudioStore,
+        store: AudioSource,
         targets: Sequence[Sequence[int]],
         seed: int = 0,
         noise: AdditiveNoise | None = None,
         reverberation: Reverberation | None = None,
+        *,
+        durations: NDArray[np.float64] | None = None,
+        num_labels: NDArray[np.int64] | None = None,
     ) -> None:
         if len(store) != len(targets):
             raise ValueError(f"expected a target for each of {len(store)} utterances, got {len(targets)}")
         self.store = store
         self.targets = targets
+        self.durations = np.array([u.duration for u in store.utterances]) if durations is None else durations
+        self.num_labels = np.array([len(t) for t in targets], dtype=np.int64) if num_labels is None else num_labels
         self.seed = seed
         self.noise = noise
         self.reverberation = reverberation
