@@ -30,10 +30,11 @@ from asr.errors import ConfigError
 from asr.features import CORPUS_NORMALIZATIONS
 from asr.text.tokenizer import load_tokenizer
 from asr.training.acoustic_task import AcousticTask
+from asr.training.fabric import build_fabric
 from asr.training.gradients import Gradients
 from asr.training.replay import find_nonfinite, load_batch
 from asr.training.run_directory import CONFIG
-from asr.training_builders import build_fabric, build_spec_augment, task_options
+from asr.training_builders import build_spec_augment, task_options
 from asr.types import Batch
 
 
@@ -63,7 +64,7 @@ def replay(path: Path, console: Console) -> None:
     task = AcousticTask(recognizer, augment, nothing, nothing, fabric.device, task_options(config))
     gradients = Gradients(fabric, task, fabric.setup(recognizer.model), config.seed, config.optim.weight_noise)
     batch = Batch(**saved.tensors, ids=tuple(saved.values["ids"]), seeds=tuple(saved.values["seeds"]))
-    found = find_nonfinite(gradients, batch, saved.step)
+    found = find_nonfinite(gradients, batch, saved.num_labels, saved.step)
     console.print(f"step {saved.step}, {len(batch.ids)} utterances, on {fabric.device}", highlight=False)
     for line in [*task.nonfinite_utterances(gradients.model, batch), *map(str, found)]:
         console.print(f"  {escape(line)}", highlight=False)

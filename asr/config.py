@@ -32,7 +32,7 @@ class DataConfig:
     sample_rate: int = 16000
     min_duration_seconds: float = 0.05
     max_duration_seconds: float = 35.0
-    batch_seconds: float = 160.0  # padded audio in one batch; 0: one utterance a batch
+    batch_seconds: float = 160.0  # padded audio in one batch, of all processes together; 0: one utterance a batch
     sorted_epochs: int = 0  # so many first epochs go from short to long; 1: SortaGrad
     growing_epochs: int = 0  # so many first epochs use the shortest utterances only, more with each
     first_share: float = 0.1  # of the utterances, in the first of those epochs
@@ -144,6 +144,7 @@ class OptimConfig:
     peak_share: float = 0.3  # one_cycle only: of the run, until the rate is highest
     start_lr_share: float = 0.04  # one_cycle only
     weight_noise: float = 0.0  # standard deviation of Gaussian noise on the weights in each step; 0: none
+    ema_decay: float = 0.0  # of the moving average of the weights that is validated and exported; 0: none
 
 
 @dataclass
@@ -207,6 +208,7 @@ class MachineConfig:
     accelerator: str = "auto"  # auto | cpu | cuda
     precision: str = "auto"  # auto (bf16 where the hardware has it) | float32 | bf16
     num_threads: int = 0  # that compute; 0: all cores. Small models are fastest on one
+    microbatch_seconds: float = 0.0  # padded audio that a process computes at once; 0: its whole share of a batch
     num_workers: int = 1  # threads that load batches ahead
     cache_gib: float = 2.0  # of decoded audio in memory
 

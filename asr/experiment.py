@@ -17,16 +17,17 @@ from asr.config import Config
 from asr.errors import ConfigError
 from asr.initial_model import load_initial_model
 from asr.inspection.monitors import Watch, training_watches
+from asr.launcher import detect_launch
 from asr.model_card import model_card
 from asr.model_directory import write_model
 from asr.recognizer import Recognizer
 from asr.training.acoustic_task import AcousticTask
+from asr.training.fabric import build_fabric, processes_of
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
 from asr.training.probe import probe_memory
 from asr.training.run_directory import write_environment
 from asr.training_builders import (
-    build_fabric,
     build_optimizer,
     build_schedule,
     build_spec_augment,
@@ -38,7 +39,8 @@ from asr.training_data import TrainingData, build_data, learn_tokenizer, read_te
 
 def train(config: Config, run_dir: Path, console: Console) -> Path:
     """Train to the end, going on from a checkpoint if there is one; returns the model directory."""
-    with Monitor(run_dir, config.training.epochs, console) as monitor:
+    is_leader = detect_launch().is_leader
+    with Monitor(run_dir, config.training.epochs, console, is_leader=is_leader) as monitor:
         run = build_run(config, run_dir, monitor)
         with run.trainer.stopping_on_signals():
             run.trainer.fit()
@@ -59,7 +61,8 @@ def export(config: Config, run_dir: Path, run: Run, console: Console) -> Path:
     wer = chosen.values["wer"]
     console.print(f"exporting the {chosen.describe()}: validation WER {100 * wer:.2f}%", highlight=False)
     model_dir = run_dir / "model"
-    write_model(model_dir, model_files(config, run.recognizer), model_card(config, {"dev": chosen.values}))
+    if run.trainer.processes.is_leader:
+        write_model(model_dir, model_files(config, run.recognizer), model_card(config, {"dev": chosen.values}))
     return model_dir
 
 
@@ -70,7 +73,9 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
     if config.machine.num_threads:
         torch.set_num_threads(config.machine.num_threads)
     fabric = build_fabric(config.machine.accelerator, config.machine.precision)
-    write_environment(run_dir, fabric.device, fabric._precision.precision)
+    processes = processes_of(fabric)
+    if processes.is_leader:
+        write_environment(run_dir, fabric.device, fabric._precision.precision, processes.world_size)
     train_texts, dev_texts = read_texts(config.data.train, config), read_texts(config.data.dev, config)
     recognizer = build_recognizer(
         config.features,
@@ -90,6 +95,7 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
         fabric.device,
         task_options(config),
         smoothing(config, recognizer, data.train),
+        processes,
     )
     optimizer, schedule = build_optimizer(config.optim, recognizer.model), build_schedule(config.optim)
     trainer = Trainer(
@@ -103,6 +109,7 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
         partial(load_initial_model, config, recognizer, console) if config.training.initial_model else None,
         partial(probe_memory, task),
         build_watches(config, recognizer, monitor),
+        processes,
     )
     return Run(trainer, recognizer)
 
@@ -110,12 +117,13 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
 def describe(recognizer: Recognizer, data: TrainingData, fabric: Fabric, console: Console) -> None:
     """One look at what is about to be trained."""
     num_weights = sum(parameter.numel() for parameter in recognizer.model.parameters())
-    train_hours, dev_hours = (sum(u.duration for u in part.store.utterances) / 3600 for part in (data.train, data.dev))
+    train_hours, dev_hours = (part.durations.sum() / 3600 for part in (data.train, data.dev))
+    together = f" in each of {fabric.world_size} processes" if fabric.world_size > 1 else ""
     console.print(
         f"{num_weights / 1e6:.2f} million weights, {recognizer.tokenizer.vocab_size} tokens, "
         f"{recognizer.features.num_features} features; {train_hours:.2f} h in {len(data.train)} utterances "
         f"to train on, {dev_hours:.2f} h in {len(data.dev)} to validate on; "
-        f"{fabric.device}, {fabric._precision.precision}",
+        f"{fabric.device}, {fabric._precision.precision}{together}",
         highlight=False,
     )
 

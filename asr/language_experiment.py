@@ -20,6 +20,7 @@ from asr.errors import ConfigError, TextError
 from asr.files import write_json
 from asr.language_builders import build_language_model, language_model_card, language_model_files
 from asr.language_config import LanguageConfig
+from asr.launcher import detect_launch
 from asr.model_directory import read_model, write_model
 from asr.ngram.text import read_lines
 from asr.progress import track
@@ -27,11 +28,12 @@ from asr.text.language_units import LanguageUnits, TokenUnits, WordUnits, units_
 from asr.text.normalize import normalize
 from asr.text.tokenizer import load_tokenizer, tokenizer_from_json
 from asr.text.tokens import Tokenizer
+from asr.training.fabric import build_fabric, processes_of
 from asr.training.language_task import LanguageTask
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
 from asr.training.run_directory import write_environment
-from asr.training_builders import build_fabric, build_optimizer, build_schedule, loop_options
+from asr.training_builders import build_optimizer, build_schedule, loop_options
 
 HELD_OUT_STREAM = 6  # of random numbers; the others are in asr/augment/streams.py, asr/data and asr/training
 HELD_OUT_SHARE = 0.01
@@ -56,7 +58,7 @@ class LanguageRun:
 
 def train_language_model(config: LanguageConfig, run_dir: Path, console: Console) -> Path:
     """Train to the end, going on from a checkpoint if there is one; returns the model directory."""
-    with Monitor(run_dir, config.training.epochs, console) as monitor:
+    with Monitor(run_dir, config.training.epochs, console, is_leader=detect_launch().is_leader) as monitor:
         run = build_language_run(config, run_dir, monitor)
         with run.trainer.stopping_on_signals():
             run.trainer.fit()
@@ -68,7 +70,8 @@ def train_language_model(config: LanguageConfig, run_dir: Path, console: Console
         )
         model_dir = run_dir / "model"
         card = language_model_card(config, run.scorer.units, chosen.values)
-        write_model(model_dir, language_model_files(config, run.scorer), card)
+        if run.trainer.processes.is_leader:
+            write_model(model_dir, language_model_files(config, run.scorer), card)
         return model_dir
 
 
@@ -79,9 +82,12 @@ def build_language_run(config: LanguageConfig, run_dir: Path, monitor: Monitor) 
     if config.machine.num_threads:
         torch.set_num_threads(config.machine.num_threads)
     fabric = build_fabric(config.machine.accelerator, config.machine.precision)
-    write_environment(run_dir, fabric.device, fabric._precision.precision)
+    processes = processes_of(fabric)
+    if processes.is_leader:
+        write_environment(run_dir, fabric.device, fabric._precision.precision, processes.world_size)
     texts = read_sentences(config, console)
-    units = learn_units(config, run_dir, texts.train)
+    with processes.leader_first():
+        units = learn_units(config, run_dir, texts.train)
     train, dev = (encode(part, units, console) for part in (texts.train, texts.dev))
     model = build_language_model(config.model, units.vocab_size)
     describe(model, units, train, dev, fabric, console)
@@ -94,11 +100,21 @@ def build_language_run(config: LanguageConfig, run_dir: Path, monitor: Monitor) 
             num_streams=config.training.num_streams,
             bptt_tokens=config.training.bptt_tokens,
             seed=config.seed,
+            processes=processes,
         )
     except ValueError as error:
         raise ConfigError(f"training: {error}") from error
     optimizer, schedule = build_optimizer(config.optim, model), build_schedule(config.optim)
-    trainer = Trainer(fabric, task, optimizer, schedule, monitor, run_dir / "checkpoints", loop_options(config))
+    trainer = Trainer(
+        fabric,
+        task,
+        optimizer,
+        schedule,
+        monitor,
+        run_dir / "checkpoints",
+        loop_options(config),
+        processes=processes,
+    )
     return LanguageRun(trainer, LanguageModelScorer(model, units, check_case(config.case)))
 
 

@@ -17,6 +17,8 @@ from torch import distributed as dist
 
 T = TypeVar("T")
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -27,7 +29,7 @@ class Processes:
 
     rank: int = 0
     world_size: int = 1
-    device: torch.device = torch.device("cpu")  # where what is exchanged has to lie for the backend in use
+    device: torch.device = CPU  # where what is exchanged has to lie for the backend in use
 
     @property
     def is_leader(self) -> bool:

@@ -5,12 +5,10 @@ Unknown names raise. Everything below takes plain arguments.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from lightning_fabric import Fabric
 
 from asr.augment import AdditiveNoise, RecordedRooms, Reverberation, Rooms, SpecAugment, SynthesisedRooms
 from asr.config import AugmentConfig, Config, DataConfig, OptimConfig
@@ -26,32 +24,6 @@ from asr.training.loop import LoopOptions
 from asr.training.optim import Schedule, make_optimizer
 
 BYTES_PER_GIB = 2**30
-
-
-def build_fabric(accelerator: str, precision: str) -> Fabric:
-    """Device and precision; `auto` takes a GPU, and bfloat16, where there are such."""
-    if accelerator not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"machine.accelerator: expected auto, cpu or cuda, got {accelerator!r}")
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("machine.accelerator: expected a CUDA device, found none; use machine.accelerator=cpu")
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    match precision:
-        case "auto":
-            has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
-            fabric_precision = "bf16-mixed" if has_bf16 else "32-true"
-        case "bf16":
-            fabric_precision = "bf16-mixed"
-        case "float32":
-            fabric_precision = "32-true"
-        case unknown:
-            raise ConfigError(f"machine.precision: expected auto, float32 or bf16, got {unknown!r}")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision, as we do
-    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=fabric_precision)  # type: ignore[arg-type]
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices itself; emulated, they would be slower than float32."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def build_spec_augment(config: AugmentConfig) -> SpecAugment | None:
@@ -174,12 +146,19 @@ def build_clipping(config: OptimConfig) -> Clipping:
 
 def task_options(config: Config) -> AcousticOptions:
     """The task's share of the config."""
+    for name, seconds in (
+        ("data.batch_seconds", config.data.batch_seconds),
+        ("machine.microbatch_seconds", config.machine.microbatch_seconds),
+    ):
+        if not 0 <= seconds < math.inf:
+            raise ConfigError(f"{name}: expected a finite number of seconds, 0 or more, got {seconds}")
     return AcousticOptions(
         seed=config.seed,
         batch_seconds=config.data.batch_seconds,
         speeds=config.augment.speeds,
         num_samples=config.training.num_samples,
         num_workers=config.machine.num_workers,
+        microbatch_seconds=config.machine.microbatch_seconds,
         criterion=config.training.criterion,
         curriculum=build_curriculum(config.data),
     )
@@ -192,6 +171,8 @@ def loop_options(config: Config | LanguageConfig) -> LoopOptions:
         raise ConfigError(
             f"optim.weight_noise: expected a finite deviation of 0 or more, got {config.optim.weight_noise}"
         )
+    if not 0 <= config.optim.ema_decay < 1:
+        raise ConfigError(f"optim.ema_decay: expected 0 or more and below 1, got {config.optim.ema_decay}")
     for name, number, least in (
         ("log_every_steps", training.log_every_steps, 1),
         ("checkpoint_steps", training.checkpoint_steps, 0),
@@ -209,4 +190,5 @@ def loop_options(config: Config | LanguageConfig) -> LoopOptions:
         log_every_steps=training.log_every_steps,
         nonfinite_patience=training.nonfinite_patience,
         weight_noise=config.optim.weight_noise,
+        ema_decay=config.optim.ema_decay,
     )

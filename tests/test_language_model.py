@@ -77,8 +77,8 @@ def test_a_uniform_model_has_the_vocabularys_size_as_perplexity():
     assert values["word_perplexity"] == pytest.approx(6.0 ** (19 / 8))
     (chunk, *_) = fitted.plan(0)
     loss = fitted.loss(model, chunk)
-    assert loss.num_labels == 8
-    assert float(loss.nats.detach()) == pytest.approx(8 * math.log(6.0))
+    assert [step.num_labels for step in fitted.load([chunk])] == [8]
+    assert float(loss.detach()) == pytest.approx(8 * math.log(6.0))
 
 
 def test_a_step_by_hand():
@@ -142,7 +142,7 @@ def test_the_error_stops_where_a_step_begins():
     state = fitted.carried()["state"]
     assert not state.requires_grad
     assert state.abs().max() > 0.01
-    fitted.loss(model, second).nats.backward()
+    fitted.loss(model, second).backward()
     inputs, targets = (torch.from_numpy(ids).long() for ids in (second.inputs, second.targets))
     expected = torch.autograd.grad(
         next_token_nats(model(inputs, state.clone()).log_probs, targets).sum(), model.parameters()
@@ -169,10 +169,10 @@ def test_a_sentence_is_scored_after_the_beginning_of_the_training_text():
 def test_an_epoch_begins_with_an_empty_state():
     model = small_model()
     fitted = task(model)
-    before = float(fitted.loss(model, fitted.plan(0)[0]).nats.detach())
+    before = float(fitted.loss(model, fitted.plan(0)[0]).detach())
     for chunk in fitted.plan(0):
         fitted.loss(model, chunk)
-    assert float(fitted.loss(model, fitted.plan(0)[0]).nats.detach()) == before
+    assert float(fitted.loss(model, fitted.plan(0)[0]).detach()) == before
 
 
 @pytest.mark.parametrize(

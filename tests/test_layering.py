@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"types", "errors"},
-    {"files", "resources", "progress", "processes"},
+    {"files", "resources", "progress", "processes", "launcher"},
     {"audio", "features", "augment", "text", "ctc", "ngram"},
     {"data", "models", "decoding", "scoring", "emissions"},
     {"training", "recognizer", "evaluation", "inspection", "alignment"}

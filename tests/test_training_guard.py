@@ -16,7 +16,6 @@ from asr.training.checkpoint import list_checkpoints
 from asr.training.guard import StepGuard, StepInfo
 from asr.training.loop import Trainer
 from asr.training.replay import find_nonfinite, load_batch
-from asr.training.task import StepLoss
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -36,7 +35,7 @@ def steps(name, gradients, patience=10):
     guard = StepGuard(optimizer, patience, torch.device("cpu"))
     for number, gradient in enumerate(gradients):
         parameter.grad = torch.full((3,), float(gradient))
-        guard.judge(StepInfo(number, number, 1, "", 0.1), torch.tensor(1.0), parameter.grad.norm())
+        guard.judge(StepInfo(number, number, 1, 0.1), torch.tensor(1.0), parameter.grad.norm())
         optimizer.step()
     return parameter.detach(), optimizer, guard
 
@@ -77,7 +76,7 @@ def test_an_infinite_loss_with_a_finite_gradient_is_skipped():
     optimizer = optimizer_of("sgd", parameter)
     guard = StepGuard(optimizer, 3, torch.device("cpu"))
     parameter.grad = torch.ones(1)
-    guard.judge(StepInfo(0, 0, 1, "", 0.1), torch.tensor(float("inf")), torch.tensor(1.0))
+    guard.judge(StepInfo(0, 0, 1, 0.1), torch.tensor(float("inf")), torch.tensor(1.0))
     optimizer.step()
     assert parameter.item() == 1.0
 
@@ -93,7 +92,7 @@ def spoil(monkeypatch, is_bad):
 
     def loss(self, model, batch):
         found = original(self, model, batch)
-        return StepLoss(found.nats * float("nan"), found.num_labels) if is_bad(batch) else found
+        return found * float("nan") if is_bad(batch) else found
 
     monkeypatch.setattr(AcousticTask, "loss", loss)
 
@@ -194,15 +193,15 @@ def test_the_first_layer_that_is_not_finite_comes_first():
         def __init__(self):
             self.task = task
 
-        def __call__(self, batch, step):
-            loss = StepLoss(model(batch).sum(), 1)
-            loss.nats.backward()
-            return loss
+        def __call__(self, work, step):
+            nats = model(work.parts[0]).sum()
+            nats.backward()
+            return nats
 
-    found = find_nonfinite(OneGradient(), torch.ones(1, 2), 0)
+    found = find_nonfinite(OneGradient(), torch.ones(1, 2), 1, 0)
     assert str(found[0]) == "output of 1: not finite in 2 of 2 values"
     assert [entry.where for entry in found if entry.what == "loss"] == ["the batch"]
     assert [entry.where for entry in found if entry.what == "gradient of output"] == ["0"]
     assert {entry.where for entry in found if entry.what == "gradient"} >= {"0.weight", "0.bias"}
-    assert find_nonfinite(OneGradient(), torch.ones(1, 2), 0)  # hooks of the first time are gone
+    assert find_nonfinite(OneGradient(), torch.ones(1, 2), 1, 0)  # hooks of the first time are gone
     assert all(parameter.grad is None for parameter in model.parameters())

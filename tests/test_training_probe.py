@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from asr.cli.train import train_stage
 from asr.data.sampler import plan_epoch
 from asr.errors import AsrError
 from asr.experiment import build_run
+from asr.processes import ALONE
 from asr.training import probe
 from asr.training.acoustic_task import AcousticPlan
 from asr.training.monitor import Monitor
@@ -57,9 +59,9 @@ def test_a_probed_run_is_the_same(corpus, tmp_path, monkeypatch):  # noqa: F811
 
 
 def longest(task, durations, budget, max_seconds=float("inf")):
-    task._durations = np.array(durations)
+    task.train_data.durations = np.array(durations)
     task.options = type(task.options)(1, budget, [0.5, 1.0], 0, 0)  # at half the speed: twice as long
-    return sorted(2 * durations[draw.index] for draw in task.longest_batch(max_seconds))
+    return sorted(2 * durations[draw.index] for draw in task.largest_part(max_seconds))
 
 
 @pytest.mark.parametrize(
@@ -89,26 +91,40 @@ def test_no_epoch_has_a_larger_batch(trainer):
 class Shallow:
     """Gradients that run out of memory above so many samples."""
 
-    def __init__(self, trainer, most_samples):
-        self.task, self.fabric, self.most = trainer.task, trainer.fabric, most_samples
+    processes = ALONE
 
-    def __call__(self, batch, step):
+    def __init__(self, trainer, most_samples):
+        self.task, self.fabric, self.most = trainer.task, trainer.gradients.fabric, most_samples
+
+    def passes(self, batch, num_labels, step):
         if batch.waveforms.numel() > self.most:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
 
 
 def test_out_of_memory_says_how_many_fit(trainer):
     """The longest batch is of 4 s at 8 kHz; three quarters of its samples are allowed."""
-    draws = trainer.task.longest_batch(float("inf"))
+    draws = trainer.task.largest_part(float("inf"))
     seconds = trainer.task.longest_seconds(draws)
     fitting = len(draws) - 1
-    with pytest.raises(AsrError, match=rf"{fitting} of them do\. Lower data\.batch_seconds to ") as raised:
+    with pytest.raises(AsrError, match=rf"{fitting} of them do: set machine\.microbatch_seconds=") as raised:
         probe.probe_memory(trainer.task, Shallow(trainer, int(seconds * fitting * 8000) + 8), 0)
-    assert f"batch_seconds to {0.9 * fitting * seconds:.3g} " in str(raised.value)
+    assert f"microbatch_seconds={0.9 * fitting * seconds:.3g}: larger batches are" in str(raised.value)
+    trainer.task.can_divide = False  # as with batch norm
+    with pytest.raises(AsrError, match=rf"lower data\.batch_seconds to {0.9 * fitting * seconds:.3g} \(batch norm"):
+        probe.probe_memory(trainer.task, Shallow(trainer, int(seconds * fitting * 8000) + 8), 0)
+
+
+def test_what_is_computed_in_parts_is_probed_in_parts(trainer):
+    """Half the batch at once is what is allowed, and what the run would do."""
+    draws = trainer.task.largest_part(float("inf"))
+    half = len(draws) // 2 * trainer.task.longest_seconds(draws)
+    trainer.task.options = replace(trainer.task.options, microbatch_seconds=half)
+    assert len(trainer.task.largest_part(float("inf"))) < len(draws)
+    probe.probe_memory(trainer.task, Shallow(trainer, int(half * 8000) + 8), 0)
 
 
 def test_out_of_memory_with_a_single_utterance(trainer):
-    with pytest.raises(AsrError, match=r"one of \d\.\d s does\. Lower data\.max_duration_seconds and data\.batch"):
+    with pytest.raises(AsrError, match=r"one of \d\.\d s does\. Lower data\.max_duration_seconds to .*, and set"):
         probe.probe_memory(trainer.task, Shallow(trainer, 6000), 0)
     with pytest.raises(AsrError, match="neither does any single one: train a smaller model"):
         probe.probe_memory(trainer.task, Shallow(trainer, 0), 0)
@@ -131,18 +147,17 @@ import torch
 from lightning_fabric import Fabric
 from asr.training.gradients import Gradients
 from asr.training.probe import probe_memory
-from asr.training.task import StepLoss
-
 class Task:  # 64 utterances of a second, about ten MiB each
     model = torch.nn.LSTM(8, 256, batch_first=True)
-    def longest_batch(self, max_seconds):
+    can_divide = True
+    def largest_part(self, max_seconds):
         return [1.0] * 64 if max_seconds >= 1.0 else []
     def longest_seconds(self, draws):
         return max(draws)
-    def load(self, items):
-        return (torch.zeros(len(draws), 1000, 8) for draws in items)
+    def load_whole(self, draws):
+        return torch.zeros(len(draws), 1000, 8)
     def loss(self, model, batch):
-        return StepLoss(model(batch)[0].sum(), 1)
+        return model(batch)[0].sum()
 
 torch.set_num_threads(1)
 task, fabric = Task(), Fabric(accelerator="cpu", devices=1)
@@ -157,8 +172,8 @@ probe_memory(task, gradients, 0)
 def test_memory_that_really_runs_out():
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     result = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, env=environment)
-    assert "AsrError: out of memory on cpu: the longest batch, 64 utterances of up to 1.0 s," in result.stderr
-    assert "Lower data.batch_seconds to" in result.stderr
+    assert "AsrError: out of memory on cpu: the longest batch, 64 utterances of up to 1.0 s at once," in result.stderr
+    assert "set machine.microbatch_seconds=" in result.stderr
 
 
 def test_plans_make_draws_only_when_asked():

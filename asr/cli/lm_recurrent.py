@@ -21,19 +21,23 @@ def train_recurrent(texts: list[Path], dev: list[Path], output: Path, overrides:
     from asr.cli.stages import Stage
     from asr.config import difference, to_json
     from asr.files import sha256
+    from asr.launcher import detect_launch
     from asr.language_config import LanguageConfig
     from asr.model_directory import CARD
     from asr.training.run_directory import claim
 
     config = compose_language(texts, dev, output, overrides)
     contents = {str(path): sha256(path) for path in [*texts, *dev]}
-    claim(output, {**to_json(config), "contents": contents}, to_json(LanguageConfig()), difference)
+    launch = detect_launch()
+    if launch.is_leader:
+        claim(output, {**to_json(config), "contents": contents}, to_json(LanguageConfig()), difference)
     stage = Stage(output / "trained.json")
     if not stage.is_done({}):
         from asr.language_experiment import train_language_model
 
-        model_dir = train_language_model(config, output, Console())
-        stage.finish({}, outputs=[path for path in model_dir.iterdir() if path.name != CARD])
+        model_dir = train_language_model(config, output, Console(quiet=not launch.is_leader))
+        if launch.is_leader:
+            stage.finish({}, outputs=[path for path in model_dir.iterdir() if path.name != CARD])
     return output / "model"
 
 

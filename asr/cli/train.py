@@ -35,6 +35,8 @@ def train(overrides: list[str] | None = Overrides, replay: Path | None = Replay)
 
         asr train +recipe=mini_english --cfg job
 
+        torchrun --nproc-per-node 4 -m asr train +recipe=mini_english
+
         asr train --replay runs/mine/checkpoints/replay-00001234-77ab01fe77ab01fe.safetensors
     """
     if replay is not None:
@@ -90,19 +92,22 @@ def train_stage(config: "Config") -> Path:
     from asr.cli.stages import Stage
     from asr.config import Config, difference, to_json
     from asr.files import sha256
+    from asr.launcher import detect_launch
     from asr.model_directory import TOKENIZER, WEIGHTS
     from asr.training.run_directory import claim
 
-    run_dir = Path(config.run_dir)
+    run_dir, launch = Path(config.run_dir), detect_launch()
     manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
     inputs = {**to_json(config), "manifests": {path: sha256(existing(path)) for path in manifests}}
-    claim(run_dir, inputs, to_json(Config()), difference)
+    if launch.is_leader:
+        claim(run_dir, inputs, to_json(Config()), difference)
     stage = Stage(run_dir / "trained.json")
     if not stage.is_done({}):
         from asr.experiment import train as run_training
 
-        model_dir = run_training(config, run_dir, Console())
-        stage.finish({}, outputs=[model_dir / WEIGHTS, model_dir / TOKENIZER])
+        model_dir = run_training(config, run_dir, Console(quiet=not launch.is_leader))
+        if launch.is_leader:
+            stage.finish({}, outputs=[model_dir / WEIGHTS, model_dir / TOKENIZER])
     return run_dir / "model"
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +67,23 @@ class SequenceBatchNorm(nn.Module):
             running.copy_(torch.where(usable, torch.lerp(running, new, self.MOMENTUM), running))
 
 
+_apart: ContextVar[bool] = ContextVar("_apart", default=False)
+
+
+@contextmanager
+def statistics_of_this_process() -> Iterator[None]:
+    """Inside the block batch norm waits for no other process: one that runs out of memory leaves none hanging."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
+
 def summed_over_processes(tensor: Tensor) -> Tensor:
     """The sum over all processes that train together, with its gradient; alone, the tensor itself."""
+    if _apart.get():
+        return tensor
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         from torch.distributed.nn import all_reduce
 

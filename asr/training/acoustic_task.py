@@ -14,13 +14,16 @@ from torch import Tensor, nn
 
 from asr.augment import SpecAugment, draw_speeds
 from asr.ctc import LabelSmoothing, blank_share, check_targets, ctc_loss
-from asr.data.dataset import SpeechDataset, load_batches
-from asr.data.sampler import EVERYTHING_SHUFFLED, Curriculum, Draw, plan_epoch, plan_in_order
+from asr.data.ahead import map_ahead
+from asr.data.dataset import SpeechDataset, collate, load_batches, load_examples
+from asr.data.sampler import EVERYTHING_SHUFFLED, Curriculum, Draw, fill_batches, plan_epoch, plan_in_order
 from asr.errors import ConfigError
 from asr.features import Filterbank
+from asr.models.normalization import SequenceBatchNorm
+from asr.processes import ALONE, Processes
 from asr.recognizer import Recognizer
 from asr.scoring.errors import Score, score
-from asr.training.task import StepLoss, Validation
+from asr.training.task import Step, Validation
 from asr.types import Batch
 
 NAMED_UTTERANCES = 5  # in messages about a batch
@@ -41,8 +44,19 @@ class AcousticOptions:
     speeds: Sequence[float]
     num_samples: int
     num_workers: int
+    microbatch_seconds: float = 0.0
     criterion: str = "wer"
     curriculum: Curriculum = EVERYTHING_SHUFFLED
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBatch:
+    """What a batch of the validation set came to."""
+
+    hypotheses: dict[str, str]  # by id
+    nats: float
+    num_blanks: float
+    num_frames: int
 
 
 class AcousticPlan(Sequence[list[Draw]]):
@@ -72,7 +86,8 @@ class AcousticPlan(Sequence[list[Draw]]):
 class AcousticTask:
     """Teaches `recognizer`'s model the utterances of `train`; `dev` chooses among epochs.
 
-    Raises `ConfigError` for a criterion that is neither "wer" nor "loss".
+    Raises `ConfigError` for a criterion that is neither "wer" nor "loss", and for batches that are to be computed in
+    parts when the model has batch norm, whose statistics are those of a whole batch.
     """
 
     def __init__(
@@ -84,6 +99,7 @@ class AcousticTask:
         device: torch.device,
         options: AcousticOptions,
         label_smoothing: LabelSmoothing | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.recognizer = recognizer
         self.spec_augment = spec_augment
@@ -93,8 +109,14 @@ class AcousticTask:
         self.options = options
         self.label_smoothing = label_smoothing.to(device) if label_smoothing is not None else None
         self.criterion = _checked_criterion(options.criterion)
+        self.processes = processes
         self.features: Filterbank = recognizer.features.to(device)
-        self._durations = np.array([u.duration for u in train.store.utterances])
+        self.can_divide = not any(isinstance(module, SequenceBatchNorm) for module in recognizer.model.modules())
+        if options.microbatch_seconds and not self.can_divide:
+            raise ConfigError(
+                "machine.microbatch_seconds: expected 0 for a model with batch norm, whose statistics are those of a "
+                f"whole batch, got {options.microbatch_seconds:g}"
+            )
 
     @property
     def model(self) -> nn.Module:
@@ -104,18 +126,32 @@ class AcousticTask:
     def plan(self, epoch: int) -> AcousticPlan:
         """All batches of an epoch: neighbours in length at this epoch's speeds, in random order."""
         options = self.options
-        speeds = draw_speeds(options.speeds, len(self._durations), options.seed, epoch)
-        lengths = self._durations / speeds
-        batches = plan_epoch(lengths, options.batch_seconds, options.seed, epoch, options.curriculum)
-        return AcousticPlan(batches, speeds, epoch)
+        durations = self.train_data.durations
+        speeds = draw_speeds(options.speeds, len(durations), options.seed, epoch)
+        batches = plan_epoch(durations / speeds, options.batch_seconds, options.seed, epoch, options.curriculum)
+        plan = AcousticPlan(batches, speeds, epoch)
+        if not self.can_divide and not self.processes.is_alone:
+            self._refuse_small(plan)
+        return plan
 
-    def longest_batch(self, max_seconds: float) -> list[Draw]:
-        """The batch of the largest padded size that any epoch can hold, shortest first: at the slowest speed.
+    def _refuse_small(self, plan: AcousticPlan) -> None:
+        """Batch norm in a process without utterances would leave the others waiting for its sums."""
+        smallest = min(len(batch) for batch in plan.batches)
+        if smallest < self.processes.world_size:
+            raise ConfigError(
+                f"batch norm needs an utterance in each of {self.processes.world_size} processes, but a batch of epoch "
+                f"{plan.epoch + 1} has {smallest}: raise data.batch_seconds, lower data.max_duration_seconds, or use "
+                "model.layer_norm=true instead"
+            )
 
+    def largest_part(self, max_seconds: float) -> list[Draw]:
+        """This process's draws of the batch of the largest padded size that any epoch can hold: at the slowest speed.
+
+        Where batches are computed in parts, those of the largest part. Shortest first.
         max_seconds: leave out utterances that are longer. Empty when all are.
         """
         slowest = min(self.options.speeds)
-        lengths = self._durations / slowest
+        lengths = self.train_data.durations / slowest
         order = np.argsort(lengths)
         order = order[: np.searchsorted(lengths[order], max_seconds, side="right")]
         if not len(order):
@@ -123,19 +159,41 @@ class AcousticTask:
         # as many of the next shorter ones beside each utterance as the budget and the corpus have
         numbers = np.clip(self.options.batch_seconds // lengths[order], 1, np.arange(1, len(order) + 1)).astype(int)
         last = len(order) - 1 - int(np.argmax((numbers * lengths[order])[::-1]))
-        return [Draw(int(index), 0, slowest) for index in order[last + 1 - numbers[last] : last + 1]]
+        parts = self._parts([Draw(int(index), 0, slowest) for index in order[last + 1 - numbers[last] : last + 1]])
+        return max(parts, key=lambda part: len(part) * self.longest_seconds(part), default=[])
 
     def longest_seconds(self, draws: Sequence[Draw]) -> float:
         """The length of the longest draw as its speed makes it."""
-        return max(float(self._durations[draw.index]) / draw.speed for draw in draws)
+        return max(map(self._seconds, draws))
 
-    def load(self, items: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
+    def _seconds(self, draw: Draw) -> float:
+        return float(self.train_data.durations[draw.index]) / draw.speed
+
+    def load(self, items: Sequence[Sequence[Draw]]) -> Iterator[Step]:
         """Load, augment and pad, ahead of the loop."""
-        return load_batches(self.train_data, items, self.options.num_workers)
+        workers = self.options.num_workers
+        return map_ahead(self._load_step, items, workers) if workers > 0 else map(self._load_step, items)
 
-    def loss(self, model: nn.Module, batch: Batch) -> StepLoss:
-        """The CTC loss of a batch, summed over its utterances."""
-        return StepLoss(self.utterance_losses(model, batch).sum(), int(batch.target_lengths.sum()))
+    def _load_step(self, draws: Sequence[Draw]) -> Step:
+        num_labels = int(self.train_data.num_labels[[draw.index for draw in draws]].sum())
+        return Step([self.load_whole(part) for part in self._parts(draws)], num_labels)
+
+    def _parts(self, draws: Sequence[Draw]) -> list[list[Draw]]:
+        """This process's share of a batch, cut into what is computed at once."""
+        share, limit = self.processes.share(draws), self.options.microbatch_seconds
+        if not limit or not share:
+            return [share] if share else []
+        parts = fill_batches([self._seconds(draw) for draw in share], range(len(share)), limit)
+        return [[share[place] for place in part] for part in parts]
+
+    def load_whole(self, item: Sequence[Draw]) -> Batch:
+        """Load, augment and pad draws as one batch."""
+        batch = collate(load_examples(self.train_data, item))
+        return batch.pin_memory() if self.device.type == "cuda" else batch  # a copy from there does not stop the queue
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The CTC loss of a batch in nats, summed over its utterances."""
+        return self.utterance_losses(model, batch).sum()
 
     def utterance_losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """(B,) the CTC loss of each utterance in nats, augmented as in training."""
@@ -144,7 +202,7 @@ class AcousticTask:
         num_outputs = self.recognizer.model.frontend.num_output_frames(num_frames)
         targets = [row[:length].tolist() for row, length in zip(batch.targets, batch.target_lengths.tolist())]
         check_targets(targets, num_outputs.tolist(), self.recognizer.model.vocab_size, batch.ids)
-        on_device = self._to_device(batch)
+        on_device = batch.to(self.device)
         with torch.no_grad():
             features, lengths = self.features(on_device.waveforms, on_device.waveform_lengths)
             if self.spec_augment is not None:
@@ -165,42 +223,44 @@ class AcousticTask:
                 lines.append(f"utterance {utterance}: its loss is {loss}")
         return lines
 
-    def _to_device(self, batch: Batch) -> Batch:
-        if self.device.type == "cuda":
-            batch = batch.pin_memory()  # a copy from there does not stop the queue
-        return batch.to(self.device)
-
-    def describe(self, batch: Batch) -> str:
+    def describe(self, item: Sequence[Draw]) -> str:
         """The first utterances of a batch."""
-        more = " …" if len(batch.ids) > NAMED_UTTERANCES else ""
-        return f"utterances {', '.join(batch.ids[:NAMED_UTTERANCES])}{more}"
+        ids = [self.train_data.store.utterances[draw.index].id for draw in item[:NAMED_UTTERANCES]]
+        return f"utterances {', '.join(ids)}{' …' if len(item) > NAMED_UTTERANCES else ''}"
 
     def validate(self) -> Validation:
-        """Loss, error rates and blank share on the validation set, in float32 and without augmentation."""
+        """Loss, error rates and blank share on the validation set, in float32 and without augmentation.
+
+        The processes share the batches; what each batch came to is then added up in one order by all of them.
+        """
         self.features.eval()
         self.recognizer.model.eval()
-        durations = np.array([utterance.duration for utterance in self.dev_data.store.utterances])
-        plan = [[Draw(i, epoch=0) for i in batch] for batch in plan_in_order(durations, self.options.batch_seconds)]
-        references = {utterance.id: utterance.text for utterance in self.dev_data.store.utterances}
-        hypotheses: dict[str, str] = {}
-        loss, num_labels, blanks, frames = 0.0, 0, 0.0, 0
-        for batch in load_batches(self.dev_data, plan, self.options.num_workers):
-            batch = batch.to(self.device)
-            log_probs, lengths = self.recognizer.emissions(batch.waveforms, batch.waveform_lengths)
-            loss += float(ctc_loss(log_probs, lengths, batch.targets, batch.target_lengths).sum())
-            num_labels += int(batch.target_lengths.sum())
-            blanks += float(blank_share(log_probs, lengths)) * int(lengths.sum())
-            frames += int(lengths.sum())
-            decoded = self.recognizer.decoder.decode(log_probs, lengths, batch.ids)
-            hypotheses.update(zip(batch.ids, (hypothesis.text for hypothesis in decoded)))
-        result = score(references, hypotheses)
+        plan = [
+            [Draw(i, 0) for i in batch] for batch in plan_in_order(self.dev_data.durations, self.options.batch_seconds)
+        ]
+        mine = load_batches(self.dev_data, self.processes.share(plan), self.options.num_workers)
+        judged = self.processes.gather([self._judge(batch.to(self.device)) for batch in mine])
+        texts = {id: text for batch in judged for id, text in batch.hypotheses.items()}
+        result = score({utterance.id: utterance.text for utterance in self.dev_data.store.utterances}, texts)
         values = {
-            "loss": loss / max(1, num_labels),
+            "loss": sum(batch.nats for batch in judged) / max(1, int(self.dev_data.num_labels.sum())),
             "wer": result.wer,
             "cer": result.cer,
-            "blank_share": blanks / max(1, frames),
+            "blank_share": sum(b.num_blanks for b in judged) / max(1, sum(b.num_frames for b in judged)),
         }
         return Validation(values, self._samples(result), [ALL_BLANK_HINT] if values["blank_share"] > ALL_BLANK else [])
+
+    def _judge(self, batch: Batch) -> JudgedBatch:
+        log_probs, lengths = self.recognizer.emissions(batch.waveforms, batch.waveform_lengths)
+        nats = float(ctc_loss(log_probs, lengths, batch.targets, batch.target_lengths).sum())
+        decoded = self.recognizer.decoder.decode(log_probs, lengths, batch.ids)
+        num_frames = int(lengths.sum())
+        return JudgedBatch(
+            dict(zip(batch.ids, (hypothesis.text for hypothesis in decoded))),
+            nats,
+            float(blank_share(log_probs, lengths)) * num_frames,
+            num_frames,
+        )
 
     def _samples(self, result: Score) -> list[tuple[str, str]]:
         """A few references with their hypotheses, from all over the set."""

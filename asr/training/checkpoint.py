@@ -32,6 +32,7 @@ NAME = re.compile(r"(?P<kind>resume|epoch|replay)-(?P<number>\d+)-(?P<checksum>[
 class Checkpoint:
     """A checkpoint read back."""
 
+    path: Path
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
@@ -89,7 +90,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             state = json.loads((file.metadata() or {})["state"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return Checkpoint(tensors, state)
+    return Checkpoint(path, tensors, state)
 
 
 def check_whole(path: Path) -> None:

@@ -19,7 +19,6 @@ class StepInfo:
     step: int
     batch: int  # in the epoch
     num_labels: int
-    named: str  # its utterances
     lr: float
 
 
@@ -59,13 +58,17 @@ class StepGuard:
         self.in_a_row = torch.zeros((), dtype=torch.int64, device=device)  # steps that were not applied
         self._queued: list[tuple[StepInfo, Tensor]] = []
 
-    def judge(self, info: StepInfo, nats: Tensor, grad_norm: Tensor) -> None:
-        """Decide, on the device, whether the step that comes next is applied. The only place where that is decided."""
+    def judge(self, info: StepInfo, nats: Tensor, grad_norm: Tensor) -> Tensor:
+        """Decide, on the device, whether the step that comes next is applied. The only place where that is decided.
+
+        nats, grad_norm: of all processes together, so that all decide alike. Returns a bool scalar on the device.
+        """
         is_finite = torch.isfinite(nats) & torch.isfinite(grad_norm)
         applied = is_finite & (self.in_a_row < self.patience)
         self.in_a_row = torch.where(applied, 0, self.in_a_row + 1)
         self.optimizer.found_inf = (~applied).float()  # type: ignore[union-attr]
         self._queued.append((info, torch.stack([nats.detach().double(), grad_norm.double(), applied.double()])))
+        return applied
 
     def read(self) -> list[StepOutcome]:
         """What the steps since the last reading came to, oldest first; waits for the device."""

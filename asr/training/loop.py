@@ -3,6 +3,9 @@
 What is trained is a `Task`. What a step does depends on (seed, position) alone: the epoch's plan, each example's
 augmentation and the random state of dropout are functions of them; what one step leaves to the next besides the
 weights is tensors of the task. A checkpoint therefore needs no random state, and resuming is exact.
+
+Processes that train together run this loop side by side. All decide alike, from sums that all have; the leader alone
+writes. What only one of them can know, that a signal came or time has passed, is told to all now and then.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,8 +24,10 @@ import torch
 from lightning_fabric import Fabric
 
 from asr.errors import AsrError, Interrupted
+from asr.processes import ALONE, Processes
 from asr.training.checkpoint import remove_all_but, save_checkpoint
 from asr.training.clipping import Clipping
+from asr.training.ema import WeightAverage
 from asr.training.gradients import Gradients
 from asr.training.guard import StepGuard, StepInfo, StepOutcome
 from asr.training.monitor import Monitor
@@ -30,7 +35,7 @@ from asr.training.optim import Schedule, set_learning_rate
 from asr.training.position import Position, restore_position, save_position
 from asr.training.replay import save_batch
 from asr.training.selection import ChosenMean, best_epochs, choose_mean
-from asr.training.task import Task, Validation
+from asr.training.task import Step, Task, Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class LoopOptions:
     nonfinite_patience: int
     weight_noise: float = 0.0  # standard deviation; 0: none
     checkpoint_steps: int = 0  # 0: by minutes only
+    ema_decay: float = 0.0  # 0: no average of the weights
 
 
 class Trainer:
@@ -70,8 +76,8 @@ class Trainer:
         load_initial_weights: Callable[[], None] | None = None,
         probe: Callable[[Gradients, int], None] | None = None,
         watches: Sequence[Callable[[int, int], AbstractContextManager[None]]] = (),
+        processes: Processes = ALONE,
     ) -> None:
-        self.fabric = fabric
         self.task = task
         self.schedule = schedule
         self.monitor = monitor
@@ -81,9 +87,11 @@ class Trainer:
         self.load_initial_weights = load_initial_weights
         self.probe = probe
         self.watches = watches
+        self.processes = processes
         self.model, self.optimizer = fabric.setup(task.model, optimizer)
         self.guard = StepGuard(optimizer, options.nonfinite_patience, fabric.device)
-        self.gradients = Gradients(fabric, task, self.model, options.seed, options.weight_noise)
+        self.gradients = Gradients(fabric, task, self.model, options.seed, options.weight_noise, processes)
+        self.average = WeightAverage(task.model, options.ema_decay) if options.ema_decay else None
         self._stop_requested = False
         self._saved_at = time.monotonic()
 
@@ -122,7 +130,8 @@ class Trainer:
 
     def choose_mean(self) -> ChosenMean:
         """Load the mean of the best epochs: of as many as give the lowest validation loss."""
-        return choose_mean(self.task, self.best_checkpoints(), self.monitor.note)
+        best = self.best_checkpoints() if self.processes.is_leader else []
+        return choose_mean(self.task, best, self.monitor.note, self.processes)
 
     # ---- an epoch ---------------------------------------------------------------------------------------------
 
@@ -131,26 +140,27 @@ class Trainer:
         position, plan = self.position, self.task.plan(self.position.epoch)
         self.monitor.start_epoch(position.epoch, len(plan), position.batch)
         self.model.train()
-        for batch in self.task.load(plan[position.batch :]):
+        for work in self.task.load(plan[position.batch :]):
             progress = (position.epoch + position.batch / len(plan)) / self.options.epochs
-            self._step(batch, progress)
+            self._step(work, progress)
             position.batch += 1
             self.monitor.advance()
             self._save_or_stop()
         self._read_back()
 
-    def _step(self, batch: Any, progress: float) -> None:
+    def _step(self, work: Step, progress: float) -> None:
         """Forward, backward, clip, update. The device is not waited for, but every `log_every_steps` steps."""
         position = self.position
         lr = self.schedule(position.step, progress, position.error_rates)
         set_learning_rate(self.optimizer, lr)
         watches = [watch(position.step, position.epoch) for watch in self.watches]
-        loss = self.gradients(batch, position.step, watches)
+        nats = self.gradients(work, position.step, watches)
         norm = self.options.clipping(self.model.parameters())
-        info = StepInfo(position.step, position.batch, loss.num_labels, self.task.describe(batch), lr)
-        self.guard.judge(info, loss.nats, norm)
+        applied = self.guard.judge(StepInfo(position.step, position.batch, work.num_labels, lr), nats, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(applied)
         if position.step % self.options.log_every_steps == 0:
             self._read_back()
         position.step += 1
@@ -172,30 +182,42 @@ class Trainer:
         position, info = self.position, outcome.info
         position.skipped_steps += 1
         position.nonfinite_in_a_row += 1
-        what = "gradient" if math.isfinite(outcome.nats) else "loss"
-        self.monitor.note(f"[yellow]step {info.step} skipped: its {what} is not finite[/] ({info.named})")
+        item = self.task.plan(position.epoch)[info.batch]
+        what, named = "gradient" if math.isfinite(outcome.nats) else "loss", self.task.describe(item)
+        self.monitor.note(f"[yellow]step {info.step} skipped: its {what} is not finite[/] ({named})")
         if position.nonfinite_in_a_row >= self.options.nonfinite_patience:
-            # The guard has let nothing through since: the weights are those that this step had.
-            (batch,) = self.task.load([self.task.plan(position.epoch)[info.batch]])
-            path = save_batch(self.checkpoints, info.step, batch, self.task.model)
             raise AsrError(
                 f"{position.nonfinite_in_a_row} steps in a row had a loss or gradient that is not finite, the last one "
-                f"on {info.named}: lower optim.lr, or look at this data. Where it begins: `asr train --replay {path}` "
-                "(acoustic models)"
+                f"on {named}: lower optim.lr, or look at this data.{self._save_for_replay(info, item)}"
             )
 
+    def _save_for_replay(self, info: StepInfo, item: Any) -> str:
+        """Save a batch that stopped the run. The guard has let nothing through since: the weights are the step's."""
+        if not self.processes.is_leader:
+            return ""
+        batch = self.task.load_whole(item)
+        path = save_batch(self.checkpoints, info.step, batch, info.num_labels, self.task.model)
+        return f" Where it begins: `asr train --replay {path}` (acoustic models)"
+
     def _end_epoch(self) -> None:
+        with self.average.in_place() if self.average is not None else nullcontext():
+            self._validate()
+        position = self.position
+        position.epoch, position.batch = position.epoch + 1, 0
+        position.epoch_loss, position.epoch_labels = 0.0, 0
+        self._save()
+
+    def _validate(self) -> None:
+        """Judge the epoch's weights, and keep them if they are among the best."""
         position, validation = self.position, self.task.validate()
         criterion = validation.values[self.task.criterion]
         self._report(validation, is_best=criterion < min(position.error_rates, default=math.inf))
         position.error_rates.append(criterion)
         position.losses.append(validation.values["loss"])
-        state = {self.task.criterion: criterion}
-        save_checkpoint(self.checkpoints, "epoch", position.epoch, self.task.model.state_dict(), state)
-        remove_all_but(self.checkpoints, "epoch", self.best_checkpoints())
-        position.epoch, position.batch = position.epoch + 1, 0
-        position.epoch_loss, position.epoch_labels = 0.0, 0
-        self._save()
+        if self.processes.is_leader:
+            state = {self.task.criterion: criterion}
+            save_checkpoint(self.checkpoints, "epoch", position.epoch, self.task.model.state_dict(), state)
+            remove_all_but(self.checkpoints, "epoch", self.best_checkpoints())
 
     def _report(self, validation: Validation, is_best: bool) -> None:
         position = self.position
@@ -222,25 +244,39 @@ class Trainer:
         return len(rates) - 1 - rates.index(min(rates)) >= patience
 
     def _save_or_stop(self) -> None:
-        steps = self.options.checkpoint_steps
-        is_due = steps > 0 and self.position.step % steps == 0
-        is_overdue = time.monotonic() - self._saved_at > 60 * self.options.checkpoint_minutes
-        if is_due or is_overdue or self._stop_requested:
+        step, steps = self.position.step, self.options.checkpoint_steps
+        is_due = steps > 0 and step % steps == 0
+        stops = False
+        if self.processes.is_alone or step % self.options.log_every_steps == 0:  # the others have to be asked
+            is_overdue = time.monotonic() - self._saved_at > 60 * self.options.checkpoint_minutes
+            is_due |= self.processes.any(is_overdue)
+            stops = self.processes.any(self._stop_requested)
+        if is_due or stops:
             self._save()
-        if self._stop_requested:
-            raise Interrupted(f"stopped after step {self.position.step}; the same command goes on from there")
+        if stops:
+            raise Interrupted(f"stopped after step {step}; the same command goes on from there")
 
     def _save(self) -> None:
         self._read_back()  # its sums and counts are part of the position
-        save_position(self.checkpoints, self.position, self.task, self.optimizer)
+        save_position(self.checkpoints, self.position, self.task, self.optimizer, self.average, self.processes)
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
-        position = restore_position(self.checkpoints, self.task, self.optimizer, self.monitor.note)
+        position = restore_position(
+            self.checkpoints, self.task, self.optimizer, self.monitor.note, self.average, self.processes
+        )
         if position is not None:
             self.position = position
             self.guard.restore(position.nonfinite_in_a_row)
             self.monitor.note(f"resuming in epoch {position.epoch + 1} after step {position.step}")
-        elif self.load_initial_weights is not None:
-            self.load_initial_weights()
+        else:
+            self._start()
         self.monitor.resume(self.position.step, self.position.epoch)
+
+    def _start(self) -> None:
+        """Begin with the same weights everywhere: another processor may have drawn others in the last bit."""
+        if self.load_initial_weights is not None:
+            self.load_initial_weights()
+        self.processes.copy_from_leader(list(self.task.model.state_dict().values()))
+        if self.average is not None:
+            self.average.start()

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from asr.errors import OutputError
 from asr.files import replacing, write_text
 
 HISTORY = "history.jsonl"
@@ -29,11 +30,18 @@ SECONDS_BETWEEN_DRAWINGS = 30.0  # drawing takes half a second: too much for epo
 
 
 class Monitor:
-    """Records steps and epochs of one run directory. `resume` forgets what came after the checkpoint."""
+    """Records steps and epochs of one run directory. `resume` forgets what came after the checkpoint.
 
-    def __init__(self, run_dir: Path, num_epochs: int, console: Console | None = None) -> None:
+    is_leader: whether this process writes: of several that train together one does. Raises `OutputError` where the
+    history cannot be written.
+    """
+
+    def __init__(
+        self, run_dir: Path, num_epochs: int, console: Console | None = None, *, is_leader: bool = True
+    ) -> None:
         self.run_dir = run_dir
         self.num_epochs = num_epochs
+        self.is_leader = is_leader
         self.console = console or Console()
         self.records: list[dict[str, Any]] = []
         self._drawn_at = time.monotonic()
@@ -42,11 +50,13 @@ class Monitor:
 
     def resume(self, step: int, epoch: int) -> None:
         """Take up the history where `step` and `epoch` come next; what was recorded of them will be recorded anew."""
+        if not self.is_leader:
+            return
         path = self.run_dir / HISTORY
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         next_up = {"step": step, "epoch": epoch}
         records = [record for record in map(_record, lines) if record is not None]
-        self.records = [r for r in records if r[ORDER[r["kind"]]] < next_up[ORDER[r["kind"]]]]
+        self.records = [r for r in records if _place(r) < next_up[ORDER[r["kind"]]]]
         write_text(path, "".join(json.dumps(record) + "\n" for record in self.records))
         self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=step)
 
@@ -57,7 +67,8 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop_bar()
-        draw_curves(self.records, self.run_dir / "curves.png")
+        if self.is_leader:
+            draw_curves(self.records, self.run_dir / "curves.png")
         if self._writer is not None:
             self._writer.close()
 
@@ -97,7 +108,7 @@ class Monitor:
         self._stop_bar()
         self._record({"kind": "epoch", "step": step, "epoch": epoch, **values}, prefix="dev")
         self.console.print(epoch_line(epoch + 1, self.num_epochs, values, is_best), highlight=False)
-        if time.monotonic() - self._drawn_at > SECONDS_BETWEEN_DRAWINGS:
+        if self.is_leader and time.monotonic() - self._drawn_at > SECONDS_BETWEEN_DRAWINGS:
             draw_curves(self.records, self.run_dir / "curves.png")
             self._drawn_at = time.monotonic()
 
@@ -113,12 +124,20 @@ class Monitor:
         self.console.print(message, highlight=False)
 
     def _record(self, record: dict[str, Any], prefix: str) -> None:
+        if not self.is_leader:
+            return
         self.records.append(record)
-        with (self.run_dir / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        if self._writer is not None:
-            for name in record.keys() - {"kind", "step", "epoch"}:
-                self._writer.add_scalar(f"{prefix}/{name}", record[name], record["step"])
+        try:
+            with (self.run_dir / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            if self._writer is not None:
+                for name in record.keys() - {"kind", "step", "epoch"}:
+                    self._writer.add_scalar(f"{prefix}/{name}", record[name], record["step"])
+        except OSError as error:
+            raise OutputError(
+                f"the history in {self.run_dir} cannot be written: {error.strerror or error}; checkpoints are "
+                "untouched. See that there is room; the same command then goes on from the last one"
+            ) from error
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
@@ -127,11 +146,17 @@ class Monitor:
 
 
 def _record(line: str) -> dict[str, Any] | None:
+    """A record of a kind that is known; None for the last line of a run that was killed while it wrote."""
     try:
         record = json.loads(line)
-    except ValueError:  # the last line of a run that was killed while it wrote
+    except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and record.get("kind") in ORDER else None
+
+
+def _place(record: Mapping[str, Any]) -> int:
+    place: int = record[ORDER[record["kind"]]]
+    return place
 
 
 def epoch_line(epoch: int, num_epochs: int, values: dict[str, float], is_best: bool) -> str:

@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from asr.processes import ALONE, Processes
 from asr.training.checkpoint import (
     list_checkpoints,
+    load_checkpoint,
     load_newest,
     optimizer_tensors,
     remove_all_but,
     restore_optimizer,
     save_checkpoint,
 )
+from asr.training.ema import WeightAverage
 from asr.training.task import Task
 
 KEPT_RESUME_CHECKPOINTS = 2
@@ -37,25 +40,45 @@ class Position:
     losses: list[float] = field(default_factory=list)  # validation loss of each epoch
 
 
-def save_position(directory: Path, position: Position, task: Task, optimizer: torch.optim.Optimizer) -> None:
-    """Write what exact resumption needs; the last two such checkpoints are kept."""
+def save_position(
+    directory: Path,
+    position: Position,
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None = None,
+    processes: Processes = ALONE,
+) -> None:
+    """Write what exact resumption needs, by all processes' leader; the last two such checkpoints are kept."""
+    carried = task.carried()  # of all processes, which give the leader theirs
+    if not processes.is_leader:
+        return
     tensors = with_prefix("model.", task.model.state_dict())
     tensors |= optimizer_tensors(optimizer)
-    tensors |= with_prefix("carried.", task.carried())
+    tensors |= with_prefix("carried.", carried)
+    tensors |= with_prefix("average.", average.state()) if average is not None else {}
     save_checkpoint(directory, "resume", position.step, tensors, asdict(position))
     remove_all_but(directory, "resume", list_checkpoints(directory, "resume")[-KEPT_RESUME_CHECKPOINTS:])
 
 
 def restore_position(
-    directory: Path, task: Task, optimizer: torch.optim.Optimizer, note: Callable[[str], None]
+    directory: Path,
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    note: Callable[[str], None],
+    average: WeightAverage | None = None,
+    processes: Processes = ALONE,
 ) -> Position | None:
     """Take up the newest whole checkpoint; `note` hears of damaged ones. None when there is none."""
-    checkpoint = load_newest(directory, "resume", on_damage=note)
-    if checkpoint is None:
+    checkpoint = load_newest(directory, "resume", on_damage=note) if processes.is_leader else None
+    path = processes.from_leader(checkpoint.path if checkpoint is not None else None)
+    if path is None:
         return None
+    checkpoint = checkpoint or load_checkpoint(path)
     task.model.load_state_dict(without_prefix("model.", checkpoint.tensors))
     restore_optimizer(optimizer, checkpoint.tensors)
     task.restore(without_prefix("carried.", checkpoint.tensors))
+    if average is not None:
+        average.restore(without_prefix("average.", checkpoint.tensors))
     return Position(**checkpoint.state)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from asr.errors import AsrError
+from asr.models.normalization import statistics_of_this_process
 from asr.training.gradients import Gradients
 
 SAFE_SHARE = 0.9  # of what was found to fit: memory fragments
@@ -34,44 +35,61 @@ MOMENTS = 2  # of Adam, as large as the weights, which it allocates in its first
 class ProbedTask(Protocol):
     """A task whose batches are of different sizes."""
 
-    def longest_batch(self, max_seconds: float) -> Sequence[Any]:
-        """The draws of the largest batch that any epoch can hold, with no utterance above `max_seconds`."""
+    can_divide: bool  # whether batches may be computed in parts
+
+    def largest_part(self, max_seconds: float) -> Sequence[Any]:
+        """The draws that this process computes at once, of the largest batch that any epoch can hold, longest last.
+
+        max_seconds: leave out utterances that are longer. Empty when all are.
+        """
         ...
 
     def longest_seconds(self, draws: Sequence[Any]) -> float:
         """The length of the longest draw, in seconds of audio."""
         ...
 
-    def load(self, items: Sequence[Any]) -> Iterator[Any]:
-        """The batches of lists of draws."""
+    def load_whole(self, item: Sequence[Any]) -> Any:
+        """The batch of draws."""
         ...
 
 
 def probe_memory(task: ProbedTask, gradients: Gradients, step: int) -> None:
-    """Try the largest batch. Raises `AsrError` that says which limit to lower, and to what, when it does not fit."""
-    draws = task.longest_batch(float("inf"))
+    """Try the largest batch. Raises `AsrError` that says which limit to lower, and to what, when it does not fit.
+
+    All processes try at the same time, each its own part, and agree on what fits.
+    """
+    draws = task.largest_part(float("inf"))
     if _fits(task, gradients, step, draws):
         return
     longest = task.longest_seconds(draws)
     too_large = (
         f"out of memory on {gradients.fabric.device}: the longest batch, {len(draws)} utterances of up to "
-        f"{longest:.1f} s, does not fit"
+        f"{longest:.1f} s at once, does not fit"
     )
     if num_fitting := _most_that_fit(task, gradients, step, draws):
-        raise AsrError(
-            f"{too_large}; {num_fitting} of them do. Lower data.batch_seconds to {_safe(num_fitting * longest)} "
-            f"(it makes batches of {len(draws) * longest:.0f} s now), or train a smaller model"
-        )
+        raise AsrError(f"{too_large}; {num_fitting} of them do: {_remedy(task, gradients, num_fitting * longest)}")
     seconds = SHORTER * longest
     while seconds >= SHORTEST_TRIED_SECONDS:
-        if (single := task.longest_batch(seconds)[-1:]) and _fits(task, gradients, step, single):
+        single = task.largest_part(seconds)[-1:]
+        if gradients.processes.any(len(single) > 0) and _fits(task, gradients, step, single):
+            seconds = task.longest_seconds(single)
             raise AsrError(
-                f"{too_large}, and neither does a single one; one of {task.longest_seconds(single):.1f} s does. Lower "
-                f"data.max_duration_seconds and data.batch_seconds to {_safe(task.longest_seconds(single))}, "
-                "or train a smaller model"
+                f"{too_large}, and neither does a single one; one of {seconds:.1f} s does. Lower "
+                f"data.max_duration_seconds to {_safe(seconds)}, and {_remedy(task, gradients, seconds)}"
             )
         seconds *= SHORTER
     raise AsrError(f"{too_large}, and neither does any single one: train a smaller model, or take a larger machine")
+
+
+def _remedy(task: ProbedTask, gradients: Gradients, seconds: float) -> str:
+    """What to do when padded batches of so many seconds fit into one process."""
+    if task.can_divide:
+        return (
+            f"set machine.microbatch_seconds={_safe(seconds)}: larger batches are then computed in parts, with the "
+            "same result"
+        )
+    whole = _safe(seconds * gradients.processes.world_size)
+    return f"lower data.batch_seconds to {whole} (batch norm needs a batch at once), or train a smaller model"
 
 
 def _safe(seconds: float) -> str:
@@ -81,7 +99,7 @@ def _safe(seconds: float) -> str:
 
 def _most_that_fit(task: ProbedTask, gradients: Gradients, step: int, draws: Sequence[Any]) -> int:
     """How many of the longest draws fit, when all of them do not."""
-    fitting, too_many = 0, len(draws)
+    fitting, too_many = 0, gradients.processes.from_leader(len(draws))
     while too_many - fitting > 1:
         middle = (fitting + too_many) // 2
         if _fits(task, gradients, step, draws[-middle:]):
@@ -92,19 +110,23 @@ def _most_that_fit(task: ProbedTask, gradients: Gradients, step: int, draws: Seq
 
 
 def _fits(task: ProbedTask, gradients: Gradients, step: int, draws: Sequence[Any]) -> bool:
+    """Whether the draws fit, in all processes."""
+    return not gradients.processes.any(len(draws) > 0 and _runs_out(task, gradients, step, draws))
+
+
+def _runs_out(task: ProbedTask, gradients: Gradients, step: int, draws: Sequence[Any]) -> bool:
     try:
-        with _no_trace(gradients):
+        with _no_trace(gradients), statistics_of_this_process():
             missing = MOMENTS if step == 0 else 0
             moments = [torch.empty_like(p) for p in gradients.task.model.parameters() for _ in range(missing)]
-            (batch,) = task.load([draws])
-            gradients(batch, step)
+            gradients.passes(task.load_whole(draws), len(draws), step)
             del moments
-            return True
+            return False
     except (MemoryError, RuntimeError) as error:  # CUDA's is a RuntimeError
         if not is_out_of_memory(error):
             raise
     _let_go()
-    return False
+    return True
 
 
 def is_out_of_memory(error: Exception) -> bool:

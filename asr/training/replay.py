@@ -21,6 +21,7 @@ from asr.errors import CheckpointError
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.gradients import Gradients
 from asr.training.position import with_prefix, without_prefix
+from asr.training.task import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +29,19 @@ class SavedBatch:
     """What `save_batch` wrote."""
 
     step: int
+    num_labels: int
     tensors: dict[str, Tensor]  # the batch's fields
     values: dict[str, Any]  # its other fields, as JSON has them
     weights: dict[str, Tensor]
 
 
-def save_batch(directory: Path, step: int, batch: Any, model: nn.Module) -> Path:
+def save_batch(directory: Path, step: int, batch: Any, num_labels: int, model: nn.Module) -> Path:
     """Write a batch, which is a dataclass, with the model's weights, as one file with a checksum; returns its path."""
     content = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
     arrays = {name: torch.from_numpy(value) for name, value in content.items() if isinstance(value, np.ndarray)}
     tensors = arrays | {name: value for name, value in content.items() if isinstance(value, Tensor)}
     values = {name: value for name, value in content.items() if name not in tensors}
-    state = {"step": step, "kind": type(batch).__name__, "values": values}
+    state = {"step": step, "num_labels": num_labels, "kind": type(batch).__name__, "values": values}
     both = with_prefix("batch.", tensors) | with_prefix("model.", model.state_dict())
     return save_checkpoint(directory, "replay", step, both, state)
 
@@ -59,6 +61,7 @@ def load_batch(path: Path, kind: str) -> SavedBatch:
         raise CheckpointError(f"{path}: expected a saved {kind}, got {found}; its name begins with replay-")
     return SavedBatch(
         saved.state["step"],
+        saved.state["num_labels"],
         without_prefix("batch.", saved.tensors),
         saved.state["values"],
         without_prefix("model.", saved.tensors),
@@ -79,7 +82,7 @@ class NonFinite:
         return f"{self.what} of {self.where}: not finite{share}"
 
 
-def find_nonfinite(gradients: Gradients, batch: Any, step: int) -> list[NonFinite]:
+def find_nonfinite(gradients: Gradients, batch: Any, num_labels: int, step: int) -> list[NonFinite]:
     """Compute a batch's gradient as in `step`; what of it is not finite, in the order of computing.
 
     Weights come first, then layers' outputs from the first to the last, the loss, the outputs' gradients from the
@@ -91,10 +94,10 @@ def find_nonfinite(gradients: Gradients, batch: Any, step: int) -> list[NonFinit
     for name, parameter in model.named_parameters():
         _look(found, name, "weight", parameter)
     with _watched(model, found):
-        loss = gradients(batch, step)
+        nats = gradients(Step([batch], num_labels), step)
     forward = [entry for entry in found if entry.what != "gradient of output"]
     backward = [entry for entry in found if entry.what == "gradient of output"]
-    _look(forward, "the batch", "loss", loss.nats)
+    _look(forward, "the batch", "loss", nats)
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             _look(backward, name, "gradient", parameter.grad)

@@ -69,7 +69,7 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     return part
 
 
-def write_environment(run_dir: Path, device: torch.device, precision: str) -> None:
+def write_environment(run_dir: Path, device: torch.device, precision: str, num_processes: int = 1) -> None:
     """Write environment.json: what anybody needs to judge, or repeat, the figures of this run."""
     write_json(
         run_dir / "environment.json",
@@ -81,6 +81,7 @@ def write_environment(run_dir: Path, device: torch.device, precision: str) -> No
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
             "threads": torch.get_num_threads(),
+            "processes": num_processes,
             "precision": precision,
             "packages": {name: package_version(name) for name in PACKAGES},
         },

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.processes import ALONE, Processes
 from asr.training.checkpoint import average, checkpoint_number, list_checkpoints, only_whole
 from asr.training.position import Position
 from asr.training.task import Task
@@ -37,7 +38,9 @@ def best_epochs(directory: Path, position: Position, number: int) -> list[Path]:
     return [by_epoch[epoch] for epoch in ranked[:number]]
 
 
-def choose_mean(task: Task, best: Sequence[Path], note: Callable[[str], None]) -> ChosenMean:
+def choose_mean(
+    task: Task, best: Sequence[Path], note: Callable[[str], None], processes: Processes = ALONE
+) -> ChosenMean:
     """Load the mean of the best epochs: of as many as give the lowest validation loss.
 
     The mean of neighbours in a flat valley beats each of them (Izmailov et al. 2018). Where a short run is still on
@@ -45,7 +48,8 @@ def choose_mean(task: Task, best: Sequence[Path], note: Callable[[str], None]) -
     candidates differ by a few words, which is chance. Damaged checkpoints are named and left out; when none is left,
     the weights that `task`'s model has, those after the last epoch, are taken.
     """
-    whole = only_whole(best, lambda message: note(f"{message}; this epoch is left out"))
+    found = only_whole(best, lambda message: note(f"{message}; this epoch is left out")) if processes.is_leader else []
+    whole = processes.from_leader(found)
     candidates = [_mean(task, whole[:number]) for number in range(1, len(whole) + 1)]
     if not candidates:
         note("no checkpoint of a good epoch is whole: the weights after the last epoch are taken")

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class StepLoss:
-    """The loss of one batch."""
+class Step:
+    """The work of one optimiser step: this process's share of a plan item."""
 
-    nats: Tensor  # scalar, summed over the labels, with its graph
-    num_labels: int
+    parts: Sequence[Any]  # batches, computed one after the other; none where the other processes have it all
+    num_labels: int  # of the whole item, the other processes' included
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,9 @@ class Validation:
 class Task(Protocol):
     """A model with its data. Plan items and batches belong to the task; the loop only hands them on.
 
+    A plan item is a step's whole batch, the same in all processes that train together. Each computes its share of it,
+    if need be in several parts that are summed up: what a step does to the weights depends on neither.
+
     Whatever `plan`, `load` and `loss` do must depend on the seed, the epoch, the place in it, torch's random state,
     which the loop sets before each step, and the carried tensors alone: then resuming is exact.
     """
@@ -39,23 +42,30 @@ class Task(Protocol):
         ...
 
     def plan(self, epoch: int) -> Sequence[Any]:
-        """An item for each batch of an epoch."""
+        """An item for each step of an epoch."""
         ...
 
-    def load(self, items: Sequence[Any]) -> Iterator[Any]:
-        """The batches of plan items."""
+    def load(self, items: Sequence[Any]) -> Iterator[Step]:
+        """This process's share of plan items."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any) -> StepLoss:
-        """The loss of a batch under `model`, which is the task's own as the precision in use wraps it."""
+    def load_whole(self, item: Any) -> Any:
+        """A plan item as one batch."""
         ...
 
-    def describe(self, batch: Any) -> str:
-        """Name a batch in a message."""
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss of a batch in nats, summed over its labels: a scalar with its graph.
+
+        model: the task's own as the precision in use wraps it.
+        """
+        ...
+
+    def describe(self, item: Any) -> str:
+        """Name a plan item in a message."""
         ...
 
     def validate(self) -> Validation:
-        """The model on the validation set, without anything random."""
+        """The model on the validation set, without anything random. The processes share the work and agree."""
         ...
 
     def carried(self) -> dict[str, Tensor]:

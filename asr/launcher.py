@@ -1,0 +1,56 @@
+"""Who started this process beside others, by the environment it was given: torchrun, Slurm's srun, or nobody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from asr.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How many processes were started together, and which one this is."""
+
+    launcher: Literal["torchrun", "slurm", "none"] = "none"
+    rank: int = 0
+    world_size: int = 1
+    num_nodes: int = 1
+
+    @property
+    def processes_a_node(self) -> int:
+        """How many run on each machine; on all of them as many."""
+        return self.world_size // self.num_nodes
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this is the process that writes files and speaks to the user."""
+        return self.rank == 0
+
+
+def detect_launch(environment: Mapping[str, str] = os.environ) -> Launch:
+    """Read the launcher's variables; raises `ConfigError` where machines have different numbers of processes.
+
+    A Slurm job's script itself, which is one process whatever was allocated, counts as alone: `srun` starts the rest.
+
+    >>> detect_launch({"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}).num_nodes
+    2
+    """
+    if "TORCHELASTIC_RUN_ID" in environment:
+        rank, world_size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        return _checked("torchrun", rank, world_size, world_size / int(environment["LOCAL_WORLD_SIZE"]))
+    if "SLURM_STEP_NUM_TASKS" in environment:
+        rank, world_size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
+        return _checked("slurm", rank, world_size, int(environment["SLURM_STEP_NUM_NODES"]))
+    return Launch()
+
+
+def _checked(launcher: Literal["torchrun", "slurm"], rank: int, world_size: int, num_nodes: float) -> Launch:
+    if num_nodes != int(num_nodes) or world_size % int(num_nodes):
+        raise ConfigError(
+            f"expected as many processes on each machine, got {world_size} in all by {launcher}: give every machine "
+            "the same number (torchrun --nproc-per-node, srun --ntasks-per-node)"
+        )
+    return Launch(launcher, rank, world_size, int(num_nodes)) if world_size > 1 else Launch()

@@ -1,0 +1,80 @@
+"""Device, precision and processes: what a run computes on, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+
+from asr.errors import ConfigError
+from asr.launcher import Launch, detect_launch
+from asr.processes import ALONE, Processes
+
+# Others wait while the leader looks through a new corpus; that a process has died, the launcher notices at once.
+LONGEST_WAIT = timedelta(hours=4)
+
+
+class SideBySide(DDPStrategy):
+    """Processes that each have the whole model. Their gradients are summed by `GradientSum`, so nothing is wrapped."""
+
+    def setup_module(self, module: torch.nn.Module) -> torch.nn.Module:  # type: ignore[override]
+        """The module as it is."""
+        return module
+
+
+def build_fabric(accelerator: str, precision: str, launch: Launch | None = None) -> Fabric:
+    """Device and precision; `auto` takes a GPU, and bfloat16, where there are such.
+
+    launch: how the process was started, by default what the environment says. Where torchrun or srun started several,
+    it waits for the others.
+    """
+    if accelerator not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"machine.accelerator: expected auto, cpu or cuda, got {accelerator!r}")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("machine.accelerator: expected a CUDA device, found none; use machine.accelerator=cpu")
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    match precision:
+        case "auto":
+            has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
+            fabric_precision = "bf16-mixed" if has_bf16 else "32-true"
+        case "bf16":
+            fabric_precision = "bf16-mixed"
+        case "float32":
+            fabric_precision = "32-true"
+        case unknown:
+            raise ConfigError(f"machine.precision: expected auto, float32 or bf16, got {unknown!r}")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision, as we do
+    launch = launch or detect_launch()
+    if launch.launcher == "none":
+        return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=fabric_precision)  # type: ignore[arg-type]
+    if on_gpu and torch.cuda.device_count() < launch.processes_a_node:
+        raise ConfigError(
+            f"expected a GPU for each of the {launch.processes_a_node} processes on this machine, each of which has to "
+            f"see all of them; found {torch.cuda.device_count()}"
+        )
+    environment = TorchElasticEnvironment() if launch.launcher == "torchrun" else SLURMEnvironment(auto_requeue=False)
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=launch.processes_a_node,
+        num_nodes=launch.num_nodes,
+        strategy=SideBySide(timeout=LONGEST_WAIT),
+        precision=fabric_precision,  # type: ignore[arg-type]
+        plugins=[environment],
+    )
+    fabric.launch()
+    return fabric
+
+
+def processes_of(fabric: Fabric) -> Processes:
+    """This process among those that Fabric has brought together."""
+    return ALONE if fabric.world_size == 1 else Processes(fabric.global_rank, fabric.world_size, fabric.device)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices itself; emulated, they would be slower than float32."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
