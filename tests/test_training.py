@@ -59,6 +59,7 @@ EVERYTHING = [
     "optim.clipping=adaptive",
     "optim.clip_norm=0.1",
     "optim.weight_noise=0.01",
+    "optim.ema_decay=0.9",
     "training.inspect_every_steps=2",
 ]
 

@@ -193,10 +193,11 @@ class Trainer:
 
     def _save_for_replay(self, info: StepInfo, item: Any) -> str:
         """Save a batch that stopped the run. The guard has let nothing through since: the weights are the step's."""
-        if not self.processes.is_leader:
-            return ""
-        batch = self.task.load_whole(item)
-        path = save_batch(self.checkpoints, info.step, batch, info.num_labels, self.task.model)
+        with self.processes.leader_first():  # or the others' end would end it
+            if not self.processes.is_leader:
+                return ""
+            batch = self.task.load_whole(item)
+            path = save_batch(self.checkpoints, info.step, batch, info.num_labels, self.task.model)
         return f" Where it begins: `asr train --replay {path}` (acoustic models)"
 
     def _end_epoch(self) -> None:
@@ -258,7 +259,10 @@ class Trainer:
 
     def _save(self) -> None:
         self._read_back()  # its sums and counts are part of the position
-        save_position(self.checkpoints, self.position, self.task, self.optimizer, self.average, self.processes)
+        carried = self.task.carried()
+        with self.processes.leader_first():  # the others may be about to stop, which would end the leader too
+            if self.processes.is_leader:
+                save_position(self.checkpoints, self.position, self.task, carried, self.optimizer, self.average)
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:

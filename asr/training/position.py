@@ -44,14 +44,14 @@ def save_position(
     directory: Path,
     position: Position,
     task: Task,
+    carried: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None = None,
-    processes: Processes = ALONE,
 ) -> None:
-    """Write what exact resumption needs, by all processes' leader; the last two such checkpoints are kept."""
-    carried = task.carried()  # of all processes, which give the leader theirs
-    if not processes.is_leader:
-        return
+    """Write what exact resumption needs; the last two such checkpoints are kept.
+
+    carried: what `task.carried` gave, for which all processes are needed.
+    """
     tensors = with_prefix("model.", task.model.state_dict())
     tensors |= optimizer_tensors(optimizer)
     tensors |= with_prefix("carried.", carried)
