@@ -3,7 +3,7 @@
 Graves, Fernández, Gomez & Schmidhuber 2006. This is the only place where frames come before the batch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 
 import torch
@@ -62,7 +62,9 @@ def ctc_loss(
 ) -> Tensor:
     """−ln p(target | audio) of each utterance, in float32.
 
-    log_probs: (B, T, V), normalised; lengths: (B,); targets: (B, U); target_lengths: (B,). Returns (B,).
+    log_probs: (B, T, V), normalised; lengths: (B,); targets: (B, U) int64; target_lengths: (B,). Returns (B,).
+    Both lengths are best on the host, wherever the rest is: the kernels take them from there, and fetching them would
+    stop a GPU's queue. Targets of two axes are for PyTorch's own kernels; cuDNN's stop at 255 labels.
     Targets must have passed `check_targets`; nothing here hides an infinite loss.
     """
     return F.ctc_loss(
@@ -105,21 +107,20 @@ def uniform_prior(vocab_size: int) -> Tensor:
     return torch.full((vocab_size,), 1.0 / vocab_size)
 
 
-def unigram_prior(targets: Iterable[Sequence[int]], num_frames: int, vocab_size: int, blank_id: int = BLANK) -> Tensor:
+def unigram_prior(label_counts: Mapping[int, int], num_frames: int, vocab_size: int, blank_id: int = BLANK) -> Tensor:
     """(V,) float32: how often each label is expected among `num_frames` frames of the model's output.
 
-    Every label of the targets has one frame, as in the spikes that CTC learns, and blanks have the others. One more
-    is added to each count (Laplace), as a label that never occurs would have an infinite divergence.
+    label_counts: how often each label occurs in the targets. Each time it has one frame, as in the spikes that CTC
+    learns, and blanks have the others. One more is added to each count (Laplace), as a label that never occurs would
+    have an infinite divergence.
 
-    >>> unigram_prior([[1, 2], [1]], num_frames=5, vocab_size=3)  # (2 blanks, twice 1, once 2) + 1 each, of 8
+    >>> unigram_prior({1: 2, 2: 1}, num_frames=5, vocab_size=3)  # (2 blanks, twice 1, once 2) + 1 each, of 8
     tensor([0.3750, 0.3750, 0.2500])
     """
     counts = torch.ones(vocab_size, dtype=torch.float64)
-    num_labels = 0
-    for target in targets:
-        counts += torch.bincount(torch.tensor(target, dtype=torch.int64), minlength=vocab_size)
-        num_labels += len(target)
-    counts[blank_id] += max(0, num_frames - num_labels)
+    for label, count in label_counts.items():
+        counts[label] += count
+    counts[blank_id] += max(0, num_frames - sum(label_counts.values()))
     return (counts / counts.sum()).float()
 
 

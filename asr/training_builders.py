@@ -6,7 +6,7 @@ Unknown names raise. Everything below takes plain arguments.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -74,11 +74,11 @@ def _read_recordings(manifests: Iterable[str], sample_rate: int, cache_gib: floa
 
 
 def build_label_smoothing(
-    config: AugmentConfig, targets: Sequence[Sequence[int]], num_frames: int, vocab_size: int
+    config: AugmentConfig, token_counts: Mapping[int, int], num_frames: int, vocab_size: int
 ) -> LabelSmoothing | None:
     """Label smoothing, or None when its weight is zero.
 
-    targets: of the training set; num_frames: how many frames the model puts out for all of it.
+    token_counts: how often each token occurs in the training set; num_frames: that the model puts out for all of it.
     """
     if config.label_smoothing == 0.0:
         return None
@@ -86,7 +86,7 @@ def build_label_smoothing(
         case "uniform":
             prior = uniform_prior(vocab_size)
         case "unigram":
-            prior = unigram_prior(targets, num_frames, vocab_size)
+            prior = unigram_prior(token_counts, num_frames, vocab_size)
         case unknown:
             raise ConfigError(f"augment.smoothing_prior: expected uniform or unigram, got {unknown!r}")
     try:

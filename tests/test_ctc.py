@@ -1,5 +1,6 @@
 import itertools
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -130,6 +131,6 @@ def test_smoothing_is_float32_and_its_weight_is_checked():
 
 @given(st.lists(st.lists(st.integers(1, 4), max_size=5), max_size=5), st.integers(0, 50))
 def test_a_unigram_prior_is_a_distribution_without_zeros(targets, num_frames):
-    prior = unigram_prior(targets, num_frames, vocab_size=5)
+    prior = unigram_prior(Counter(itertools.chain.from_iterable(targets)), num_frames, vocab_size=5)
     assert float(prior.sum()) == pytest.approx(1.0, abs=1e-6)
     assert prior.min() > 0

@@ -5,14 +5,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.models.dropout import SequenceDropout, make_dropout
 from asr.models.normalization import SequenceBatchNorm
-from asr.models.recurrent import (
-    RecurrentLayer,
-    RecurrentStack,
-    make_cell,
-    reorder,
-    reversal_index,
-    run_with_weight_drop,
-)
+from asr.models.recurrent import RecurrentLayer, RecurrentStack, in_one_piece, make_cell, run_with_weight_drop
+from asr.models.reversal import reorder, reversal_index
 
 LENGTHS = torch.tensor([9, 5, 1, 7])
 
@@ -27,6 +21,19 @@ def test_reversal_stays_inside_each_length():
     frames = torch.tensor([[1, 2, 3, 4], [1, 2, 0, 0], [0, 0, 0, 0]])[:, :, None]
     reversed_frames = reorder(frames, reversal_index(torch.tensor([4, 2, 0]), 4))
     assert reversed_frames.squeeze(2).tolist() == [[4, 3, 2, 1], [2, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_the_gradient_of_a_reversal_is_reversed():
+    """Against PyTorch's own gradient of a gather; the second derivative, of frames squared, too."""
+    index = reversal_index(LENGTHS, 9)
+    ours, theirs = (batch().requires_grad_() for _ in range(2))
+    weights = torch.randn(4, 9, 6)
+    (reorder(ours, index).square() * weights).sum().backward()
+    (theirs.flatten(0, 1)[index].view_as(theirs).square() * weights).sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)
+    assert torch.autograd.gradgradcheck(
+        lambda frames: reorder(frames, index).square(), batch().double().requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])

@@ -47,12 +47,18 @@ class SpecAugment(nn.Module):
         num_bands = np.full_like(valid, features.shape[2])
         widest_freq = np.minimum(self.max_freq_width, num_bands)
         hidden_freq = masked(draws[:, : self.num_freq_masks], widest_freq, num_bands, features.shape[2])
-        hide = [torch.from_numpy(mask).to(features.device, non_blocking=True) for mask in (hidden_time, hidden_freq)]
-        return features.masked_fill(hide[0][:, :, None] | hide[1][:, None, :], 0.0)
+        hide = copied(hidden_time, features.device)[:, :, None] | copied(hidden_freq, features.device)[:, None, :]
+        return features.masked_fill(hide, 0.0)
 
     def _draw(self, seed: int) -> NDArray[np.float64]:
         rng = np.random.default_rng((seed, MASK_STREAM))
         return rng.random((self.num_freq_masks + self.num_time_masks, 2))
+
+
+def copied(mask: NDArray[np.bool_], device: torch.device) -> Tensor:
+    """The mask on a device, without waiting for that: only from page-locked memory does a copy join its queue."""
+    tensor = torch.from_numpy(mask)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def masked(

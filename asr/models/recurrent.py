@@ -3,9 +3,12 @@
 A bidirectional layer is two one-directional layers; the second sees each sequence reversed inside its own length.
 Padding then lies at the end for both of them and, as a recurrent layer only looks back, can reach no valid frame. The
 result equals PyTorch's packed sequences, while every time step remains one dense matrix product, which trains several
-times faster on CPUs (`tools/bench.py recurrent`) and can be exported to ONNX.
+times faster on CPUs (`tools/bench.py recurrent`) and can be exported to ONNX. On a GPU the two directions run side by
+side (docs/gpu.md).
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,6 +18,8 @@ from torch import Tensor, nn
 from asr.models.dropout import make_dropout
 from asr.models.masking import zero_padding
 from asr.models.normalization import SequenceBatchNorm
+from asr.models.reversal import reorder, reversal_index
+from asr.models.streams import side_by_side
 
 Cell = Literal["rnn_tanh", "gru", "lstm"]
 Merge = Literal["concat", "sum"]
@@ -23,23 +28,6 @@ NormPlace = Literal["output", "input"]
 
 NUM_GATES = {"rnn_tanh": 1, "gru": 3, "lstm": 4}
 FORGET_GATE = 1  # PyTorch orders an LSTM's gates input, forget, cell, output
-
-
-def reversal_index(lengths: Tensor, num_frames: int) -> Tensor:
-    """Row numbers, in a (B·T, F) view, that reverse each sequence inside its length and leave its padding in place.
-
-    Returns (B·T,) int64. Applying it twice gives the input back.
-    """
-    time = torch.arange(num_frames, device=lengths.device)
-    last = lengths[:, None] - 1
-    reversed_time = torch.where(time <= last, last - time, time)  # (B, T)
-    first_row = torch.arange(len(lengths), device=lengths.device)[:, None] * num_frames
-    return (first_row + reversed_time).flatten()
-
-
-def reorder(frames: Tensor, index: Tensor) -> Tensor:
-    """Gather (B, T, F) frames by an index from `reversal_index`."""
-    return frames.flatten(0, 1).index_select(0, index).view_as(frames)
 
 
 def make_cell(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
@@ -84,7 +72,7 @@ def run_with_weight_drop(rnn: nn.RNNBase, frames: Tensor, p: float) -> Tensor:
     all frames and sequences of the batch or for none, so that the fused cells stay in use, and what stays is divided
     by 1 − p. This is the recurrent part of Gal & Ghahramani's dropout with masks on weights instead of on units.
     """
-    weights = [F.dropout(w, p) if name == "weight_hh_l0" else w for name, w in rnn.named_parameters()]
+    weights = in_one_piece([F.dropout(w, p) if name == "weight_hh_l0" else w for name, w in rnn.named_parameters()])
     zeros = frames.new_zeros(1, len(frames), rnn.hidden_size)
     # biases, number of layers, dropout between them, training, bidirectional, batch first
     options = (True, 1, 0.0, True, False, True)
@@ -96,6 +84,16 @@ def run_with_weight_drop(rnn: nn.RNNBase, frames: Tensor, p: float) -> Tensor:
         case "RNN_TANH":
             return torch.rnn_tanh(frames, zeros, weights, *options)[0]
     raise ValueError(f"expected a cell of make_cell, got {rnn.mode}")
+
+
+def in_one_piece(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Copies that lie in memory one after the other, as cuDNN wants them: else it makes such a copy itself, and warns.
+
+    The layers' own weights lie so since they came to the GPU, and whatever changes them in place leaves them so.
+    """
+    piece = torch.cat([weight.flatten() for weight in weights])
+    parts = piece.split([weight.numel() for weight in weights])  # type: ignore[no-untyped-call]
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
 class RecurrentLayer(nn.Module):
@@ -154,12 +152,19 @@ class RecurrentLayer(nn.Module):
         return self._normalize(output, lengths) if self.norm_place == "output" else output
 
     def _recur(self, frames: Tensor, reversal: Tensor | None) -> Tensor:
-        output = self._run(self.forward_rnn, frames)
         if self.backward_rnn is None:
-            return output
+            return self._run(self.forward_rnn, frames)
         assert reversal is not None, "a bidirectional layer needs the reversal of its batch"
-        backward = reorder(self._run(self.backward_rnn, reorder(frames, reversal)), reversal)
-        return torch.cat((output, backward), dim=-1) if self.merge == "concat" else output + backward
+        both = side_by_side(
+            partial(self._run, self.forward_rnn, frames),
+            partial(self._run_backward, self.backward_rnn, frames, reversal),
+            inputs=(frames, reversal),
+            parameters=self.backward_rnn.parameters(),
+        )
+        return torch.cat(both, dim=-1) if self.merge == "concat" else both.first + both.second
+
+    def _run_backward(self, rnn: nn.RNNBase, frames: Tensor, reversal: Tensor) -> Tensor:
+        return reorder(self._run(rnn, reorder(frames, reversal)), reversal)
 
     def _run(self, rnn: nn.RNNBase, frames: Tensor) -> Tensor:
         if self.training and self.weight_drop:

@@ -208,7 +208,8 @@ class AcousticTask:
             if self.spec_augment is not None:
                 features = self.spec_augment(features, num_frames.tolist(), batch.seeds)
         log_probs, lengths = model(features, lengths)
-        losses = ctc_loss(log_probs, lengths, on_device.targets, on_device.target_lengths)
+        # lengths of the host: those on the device would be fetched back
+        losses = ctc_loss(log_probs, num_outputs, on_device.targets, batch.target_lengths)
         return losses if self.label_smoothing is None else self.label_smoothing(losses, log_probs, lengths)
 
     def nonfinite_utterances(self, model: nn.Module, batch: Batch) -> list[str]:

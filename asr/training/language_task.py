@@ -7,7 +7,9 @@ the hidden state goes on into the next step, detached (Williams & Peng 1990, wit
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from asr.data.text_corpus import StreamChunk, TextCorpus, plan_streams
@@ -69,10 +71,16 @@ class LanguageTask:
 
     def loss(self, model: nn.Module, batch: StreamChunk) -> Tensor:
         """−ln p of the chunk's targets, after all that the streams held before it in this epoch."""
-        inputs, targets = (torch.from_numpy(ids).to(self.device, torch.int64) for ids in (batch.inputs, batch.targets))
+        inputs, targets = (self._to_device(ids) for ids in (batch.inputs, batch.targets))
         log_probs, state = model(inputs, None if batch.number == 0 else self._state)
         self._state = state.detach()  # here the error stops
         return next_token_nats(log_probs, targets).sum()
+
+    def _to_device(self, ids: NDArray[np.int32]) -> Tensor:
+        on_host = torch.from_numpy(ids).long()
+        if self.device.type == "cuda":
+            on_host = on_host.pin_memory()  # a copy from there does not stop the queue
+        return on_host.to(self.device, non_blocking=True)
 
     def describe(self, item: StreamChunk) -> str:
         """Which chunk it is."""
