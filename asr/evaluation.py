@@ -12,6 +12,7 @@ from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.sampler import Draw, plan_in_order
 from asr.emissions import EmissionBatch
 from asr.errors import ManifestError
+from asr.processes import ALONE, Processes
 from asr.progress import track
 from asr.recognizer import Recognizer
 from asr.scoring.assessment import AS_WRITTEN, Assessment, Comparison, assess
@@ -73,11 +74,12 @@ def evaluate(
     num_workers: int = 2,
     show_progress: bool = False,
     on_emissions: OnEmissions | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Transcribe every utterance and score it against its text, both normalised the way the model was trained.
 
-    The time counts everything from the audio files to the text. Raises `AudioError` for audio that cannot be read:
-    an error rate over a part of the set would not be its error rate.
+    The time counts everything from the audio files to the text, of all processes that share the work.
+    Raises `AudioError` for audio that cannot be read: an error rate over a part of the set would not be its error rate.
 
     Args:
         recognizer: the model
@@ -88,10 +90,11 @@ def evaluate(
         num_workers: threads that read audio ahead
         show_progress: a bar on standard error
         on_emissions: called with each batch of log-probabilities, where the model is, before it is decoded
+        processes: that share the batches out among them; all come back with the whole result
     """
     utterances = normalized(utterances, recognizer)
     started = time.perf_counter()
-    recognition = recognize_all(recognizer, utterances, num_workers, show_progress, on_emissions)
+    recognition = recognize_all(recognizer, utterances, num_workers, show_progress, on_emissions, processes)
     decode_seconds = time.perf_counter() - started
     assessment = assess(
         name,
@@ -119,18 +122,22 @@ def recognize_all(
     num_workers: int,
     show_progress: bool,
     on_emissions: OnEmissions | None = None,
+    processes: Processes = ALONE,
 ) -> Recognition:
-    """A hypothesis for each utterance, batched by length."""
-    found: dict[str, Hypothesis] = {}
-    seconds: dict[str, Seconds] = {}
+    """A hypothesis for each utterance, batched by length; in all processes those of all."""
+    parts: list[Recognition] = []  # of this process's batches
     before = time.perf_counter()
-    for batch in _emissions(recognizer, utterances, num_workers, show_progress):
+    for batch in _emissions(recognizer, utterances, num_workers, show_progress, processes):
         if on_emissions is not None:
             on_emissions(batch)
-        found.update(zip(batch.ids, recognizer.decoder.decode(batch.log_probs, batch.lengths, batch.ids), strict=True))
+        decoded = recognizer.decoder.decode(batch.log_probs, batch.lengths, batch.ids)
         now = time.perf_counter()
-        seconds.update(dict.fromkeys(batch.ids, (now - before) / len(batch.ids)))
+        share = (now - before) / len(batch.ids)
+        parts.append(Recognition(dict(zip(batch.ids, decoded, strict=True)), dict.fromkeys(batch.ids, share)))
         before = now
+    parts = processes.gather(parts)
+    found = {id: hypothesis for part in parts for id, hypothesis in part.hypotheses.items()}
+    seconds = {id: share for part in parts for id, share in part.seconds.items()}
     return Recognition({u.id: found[u.id] for u in utterances}, seconds)
 
 
@@ -142,9 +149,14 @@ def all_emissions(
 
 
 def _emissions(
-    recognizer: Recognizer, utterances: Sequence[Utterance], num_workers: int, show_progress: bool
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    num_workers: int,
+    show_progress: bool,
+    processes: Processes = ALONE,
 ) -> Iterator[EmissionBatch]:
-    for batch in speech_batches(recognizer, utterances, num_workers, "transcribing", show_progress):
+    batches = speech_batches(recognizer, utterances, num_workers, "transcribing", show_progress, processes=processes)
+    for batch in batches:
         emissions = recognizer.emissions(batch.waveforms, batch.waveform_lengths)
         yield EmissionBatch(batch.ids, emissions.log_probs, emissions.lengths)
 
@@ -156,14 +168,16 @@ def speech_batches(
     title: str,
     show_progress: bool,
     unreadable: dict[str, str] | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[Batch]:
     """The utterances' audio, where the model is, batched by length: longest first; with a bar.
 
-    unreadable: see `load_batches`.
+    unreadable: see `load_batches`; processes: this one gets its share of the batches.
     """
     dataset = SpeechDataset(AudioStore(utterances, recognizer.sample_rate), [()] * len(utterances))
     durations = np.array([utterance.duration for utterance in utterances])
-    plan = [[Draw(index, epoch=0) for index in batch] for batch in plan_in_order(durations, BATCH_SECONDS)]
+    batches_of_all = [[Draw(index, epoch=0) for index in batch] for batch in plan_in_order(durations, BATCH_SECONDS)]
+    plan = processes.share(batches_of_all)
     batches = load_batches(dataset, plan, num_workers, unreadable)
     for batch in track(batches, title, total=len(plan), shown=show_progress):
         yield batch.to(recognizer.device)

@@ -1,6 +1,7 @@
 """Processes that train together do what one does: the same losses, no utterance twice, one that writes."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ JOBS = [  # name of the run directory, processes, kind, overrides
     ("too-small", 2, "acoustic", ["model.batch_norm=true", "data.batch_seconds=0"]),
     ("exploding", 2, "acoustic", ["training.nonfinite_patience=2", "optim.lr=1e30", "optim.warmup_steps=0"]),
     *[(f"language-{n}", n, "language", LANGUAGE) for n in (1, 4)],
+    *[(f"evaluation-{n}", n, "evaluate", []) for n in (1, 3)],  # of plain-1's model, on the training set
 ]
 
 
@@ -87,7 +89,11 @@ def runs(tmp_path_factory):
     jobs = []
     for name, world_size, kind, overrides in JOBS:
         where = [*SMALL, *EXACT, f"data.train=[{data[0]}]", f"data.dev=[{data[1]}]", f"run_dir={directory / name}"]
-        given = [*where, *overrides] if kind != "language" else [str(text), str(directory / name), *overrides]
+        given = [*where, *overrides]
+        if kind == "language":
+            given = [str(text), str(directory / name), *overrides]
+        if kind == "evaluate":
+            given = [str(directory / "plain-1" / "model"), str(data[0]), "-o", str(directory / name)]
         log = str(directory / f"{name}.log")
         jobs.append({"kind": kind, "world_size": world_size, "log": log, "overrides": given})
     (directory / "jobs.json").write_text(json.dumps(jobs))
@@ -149,6 +155,21 @@ def test_language_models_too(runs):
     one, four = (runs.newest(f"language-{n}")["carried.state"] for n in (1, 4))
     assert one.shape == four.shape
     assert torch.allclose(one, four, atol=1e-4)
+
+
+def test_an_evaluation_is_split_and_comes_to_the_same(runs):
+    assert runs.did_fail("evaluation-3") == [False], runs.said("evaluation-3")
+    one, three = (runs.directory / f"evaluation-{n}" for n in (1, 3))
+    assert (one / "hypotheses.jsonl").read_text().count("\n") == 2 * len(TEXTS)
+    for name in ("hypotheses.jsonl", "score.json"):
+        assert_equal_but_times(one / name, three / name)
+    assert runs.said("evaluation-3").count("written:") == 1
+
+
+def assert_equal_but_times(one, other):
+    times = ("decode_seconds", "rtfx", "real_time_factor", "time", "seconds")
+    pattern = rf'"({"|".join(times)})": [0-9.e+-]+'
+    assert re.sub(pattern, "", one.read_text()) == re.sub(pattern, "", other.read_text())
 
 
 # ---- parts --------------------------------------------------------------------------------------------------------

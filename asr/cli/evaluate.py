@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from asr.evaluation import Evaluation
+    from asr.processes import Processes
     from asr.recognizer import Recognizer
     from asr.scoring.assessment import Assessment, Comparison
 
@@ -99,23 +100,33 @@ def evaluate(
     from rich.console import Console
 
     from asr.files import write_text
+    from asr.launcher import detect_launch
     from asr.scoring.display import markdown_table, summary_table
 
+    launch = detect_launch()
     settings = comparison(normalize, fold, unit, by, alignment)
     parent = output_dir or model.resolve().parent / "evaluate"
     test_sets = find_test_sets(manifests or [], names(benchmark), parent, parts=output_dir is None)
-    check_log_probs_path(save_log_probs, len(test_sets))
+    check_log_probs_path(save_log_probs, len(test_sets), launch.world_size)
     check_fields(settings.fields, test_sets)
     for test_set in test_sets:
         check_writable(test_set.directory)
+    processes = meet_others(device)
     recognizer = load(model, device, decoding)
-    console = Console()
+    console = Console(quiet=not launch.is_leader)
     results = {}
     for test_set in test_sets:
-        evaluation, written = evaluate_set(recognizer, test_set, settings, system_name(model), workers, save_log_probs)
+        evaluation = evaluate_set(
+            recognizer, test_set, settings, system_name(model), workers, save_log_probs, processes
+        )
+        if not launch.is_leader:
+            continue
+        written = write_evaluation(recognizer, evaluation, test_set.directory)
         results[test_set.name] = evaluation.summary
         show_worst(console, test_set.name, evaluation.assessment, worst)
         console.print(f"written: {test_set.directory}/{', '.join(written)}", highlight=False)
+    if not launch.is_leader:
+        return
     console.print()
     console.print(summary_table(results))
     if len(results) > 1:
@@ -157,7 +168,19 @@ def system_name(model: Path) -> str:
     return path.parent.name if path.name == "model" else path.name
 
 
-def check_log_probs_path(path: Path | None, num_sets: int) -> None:
+def meet_others(device: str) -> "Processes":
+    """The processes that torchrun or srun started, which share the utterances; alone where nobody did."""
+    from asr.launcher import detect_launch
+    from asr.processes import ALONE
+
+    if detect_launch().launcher == "none":
+        return ALONE
+    from asr.training.fabric import meet
+
+    return meet(device)
+
+
+def check_log_probs_path(path: Path | None, num_sets: int, num_processes: int = 1) -> None:
     """Refuse what would end in a file that cannot be found again, or overwritten by the next manifest."""
     from asr.errors import ConfigError
 
@@ -165,6 +188,8 @@ def check_log_probs_path(path: Path | None, num_sets: int) -> None:
         raise ConfigError(f"--save-log-probs: expected a name that ends in .npz, got {path}")
     if path is not None and num_sets > 1:
         raise ConfigError(f"--save-log-probs: expected one manifest, got {num_sets}: evaluate them one by one")
+    if path is not None and num_processes > 1:
+        raise ConfigError(f"--save-log-probs: expected one process, which hears it all, got {num_processes}")
 
 
 def check_fields(fields: Sequence[str], test_sets: Sequence[TestSet]) -> None:
@@ -197,15 +222,18 @@ def evaluate_set(
     system: str,
     workers: int,
     save_log_probs: Path | None = None,
-) -> "tuple[Evaluation, list[str]]":
-    """Evaluate a test set and write its results, the log-probabilities last; says what was written."""
+    processes: "Processes | None" = None,
+) -> "Evaluation":
+    """Evaluate a test set, and write the log-probabilities if they are asked for."""
     import sys
     from dataclasses import replace
 
     from asr.data.manifest import read_manifest
     from asr.emissions import emission_table, save_emissions
     from asr.evaluation import evaluate, known_fields
+    from asr.processes import ALONE
 
+    processes = processes or ALONE
     utterances = read_manifest(test_set.manifest)
     known = known_fields(utterances)
     if unknown := [field for field in settings.fields if field not in known]:
@@ -218,16 +246,16 @@ def evaluate_set(
         system=system,
         comparison=replace(settings, fields=tuple(field for field in settings.fields if field in known)),
         num_workers=workers,
-        show_progress=sys.stderr.isatty(),
+        show_progress=sys.stderr.isatty() and processes.is_leader,
         on_emissions=None if save_log_probs is None else lambda batch: rows.update(batch.rows()),
+        processes=processes,
     )
-    written = write_evaluation(recognizer, evaluation, test_set.directory)
     if save_log_probs is not None:
         frame_seconds = recognizer.samples_per_frame / recognizer.sample_rate
         source = test_set.manifest.name
         table = emission_table(rows, evaluation.utterances, recognizer.tokenizer, frame_seconds, source)
         save_emissions(save_log_probs, table)
-    return evaluation, written
+    return evaluation
 
 
 def write_evaluation(recognizer: "Recognizer", evaluation: "Evaluation", directory: Path) -> list[str]:

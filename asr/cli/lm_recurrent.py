@@ -21,8 +21,8 @@ def train_recurrent(texts: list[Path], dev: list[Path], output: Path, overrides:
     from asr.cli.stages import Stage
     from asr.config import difference, to_json
     from asr.files import sha256
-    from asr.launcher import detect_launch
     from asr.language_config import LanguageConfig
+    from asr.launcher import detect_launch
     from asr.model_directory import CARD
     from asr.training.run_directory import claim
 

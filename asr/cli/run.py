@@ -34,7 +34,14 @@ def run(recipe: Recipe, overrides: Overrides = None) -> None:
 
     from asr.cli.compose import compose_recipe
     from asr.cli.train import train_stage
+    from asr.errors import ConfigError
+    from asr.launcher import detect_launch
 
+    if (launch := detect_launch()).launcher != "none":
+        raise ConfigError(
+            f"asr run is one process, {launch.launcher} started {launch.world_size}: call asr prepare once, then train "
+            f"with several (-m asr train +recipe={recipe}), then evaluate (-m asr evaluate)"
+        )
     config = compose_recipe(recipe, overrides or [])
     console = Console()
     prepare_stage(config)
@@ -49,7 +56,7 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
 
     from asr.builders import build_comparison
     from asr.cli.common import load
-    from asr.cli.evaluate import TestSet, check_fields, evaluate_set, show_worst, system_name
+    from asr.cli.evaluate import TestSet, check_fields, evaluate_set, show_worst, system_name, write_evaluation
     from asr.cli.stages import Stage
     from asr.cli.train import existing
     from asr.config import to_json
@@ -72,13 +79,9 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
         if not stage.is_done(inputs):
             check_fields(config.scoring.fields, test_sets)
             recognizer = recognizer or load(model_dir, config.machine.accelerator)
-            evaluation, _ = evaluate_set(
-                recognizer,
-                test_set,
-                build_comparison(config.scoring),
-                system_name(model_dir),
-                EVALUATION_WORKERS,
-            )
+            settings = build_comparison(config.scoring)
+            evaluation = evaluate_set(recognizer, test_set, settings, system_name(model_dir), EVALUATION_WORKERS)
+            write_evaluation(recognizer, evaluation, test_set.directory)
             show_worst(console, name, evaluation.assessment, WORST_SHOWN)
             stage.finish(inputs, outputs=[directory / "score.json", directory / "hypotheses.jsonl"])
         results[name] = json.loads((directory / "score.json").read_text(encoding="utf-8"))

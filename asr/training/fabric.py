@@ -70,6 +70,11 @@ def build_fabric(accelerator: str, precision: str, launch: Launch | None = None)
     return fabric
 
 
+def meet(device: str) -> Processes:
+    """Join the processes that were launched together, where there are any, for work in float32 on `device`."""
+    return processes_of(build_fabric(device, "float32")) if detect_launch().launcher != "none" else ALONE
+
+
 def processes_of(fabric: Fabric) -> Processes:
     """This process among those that Fabric has brought together."""
     return ALONE if fabric.world_size == 1 else Processes(fabric.global_rank, fabric.world_size, fabric.device)
