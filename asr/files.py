@@ -3,15 +3,18 @@
 import hashlib
 import json
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from asr.errors import OutputError
 
 NAME_SHOWN = 40  # characters of a file's name in that of its temporary file: names have an end at 255 bytes
+LOCK = "lock"  # of a scratch folder; its owner holds it
 
 
 def sync_directory(directory: Path) -> None:
@@ -27,18 +30,14 @@ def sync_directory(directory: Path) -> None:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written there takes its place when the block ends without error."""
+    """Give a temporary path for `path`; what was written there takes its place when the block ends without error."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:NAME_SHOWN]}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        with scratch_folder(path) as folder:
+            temporary = folder / f"new{path.suffix}"
             yield temporary
             put_in_place(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}; what was there before is untouched. "
@@ -46,11 +45,93 @@ def replacing(path: str | Path) -> Iterator[Path]:
         ) from error
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` that nobody else uses, for what will become `path`; it is gone after the block.
+
+    What a killed process left is cleared away by the next that writes the same file on the same machine. It is told
+    from what is in use by a lock, which ends with its process and which all processes of one running kernel see; on
+    another machine, or after a restart, that would be guessing, and it is left alone.
+    """
+    start = f".{path.name[:NAME_SHOWN]}."
+    kernel = _running_kernel()
+    folder = path.with_name(start + kernel)
+    lock = _take(folder) if kernel else None
+    if lock is None:  # the same file is being written just now, or there are no locks
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=start))
+    try:
+        yield folder
+    finally:
+        _empty(folder)
+        _give_up(folder)
+        if lock is not None:
+            os.close(lock)
+
+
+def _running_kernel() -> str:
+    """What tells this start of this machine from every other; only Linux says it, elsewhere it is empty."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes()[:8].decode()
+    except OSError:
+        return ""
+
+
+def _take(folder: Path) -> int | None:
+    """Make a folder this process's own, and empty; the handle of its lock, or None where that cannot be."""
+    import fcntl  # not on Windows
+
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not _is_own(folder):
+            return None
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:  # who had it has just given it up
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), (folder / LOCK).stat()):  # else the one before deleted it meanwhile
+            _empty(folder)
+            return handle
+    except (BlockingIOError, FileNotFoundError):  # in use; or given up just now
+        pass
+    except OSError:  # no locks on this file system
+        _give_up(folder)
+    os.close(handle)
+    return None
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is this user's, and no link: where everybody may write anything might lie."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def _empty(folder: Path) -> None:
+    """Delete everything in a folder but its lock."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+
+
+def _give_up(folder: Path) -> None:
+    """Delete an empty folder, unless another process takes it in the moment in which its lock is gone."""
+    (folder / LOCK).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a finished temporary file of the same directory, so that the new name survives a power cut whole."""
+    """Rename a finished temporary file of the same file system, so that the new name survives a power cut whole."""
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
-    temporary.chmod(0o666 & ~_umask())  # mkstemp gives a file to its owner alone
+    temporary.chmod(0o666 & ~_umask())  # some writers give a file to its owner alone
     temporary.replace(path)
     sync_directory(path.parent)
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from asr.errors import ModelError, OutputError
-from asr.files import sha256, sync_directory, write_json, write_text
+from asr.files import scratch_folder, sha256, sync_directory, write_json, write_text
 
 CONFIG, WEIGHTS, TOKENIZER, CARD, CHECKSUMS = (
     "config.json",
@@ -161,14 +161,12 @@ def _replacing_directory(directory: Path) -> Iterator[Path]:
     directory = directory.resolve()
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-        try:
+        with scratch_folder(directory) as folder:
+            temporary = folder / "new"
+            temporary.mkdir()
             yield temporary
             write_checksums(temporary)
-            temporary.chmod(0o755)
             _swap(temporary, directory)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"the model {directory} cannot be written: {error}; what was there before is untouched. "

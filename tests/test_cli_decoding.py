@@ -191,6 +191,18 @@ def test_tune_writes_what_it_finds(model_dir, emissions, tmp_path):
     assert [hypothesis.text for hypothesis in found] == ["ab"] * 4
 
 
+def test_tune_stores_what_it_finds_before_it_shows_it(model_dir, emissions, tmp_path, monkeypatch):
+    def stop(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("asr.cli.tune.show", stop)
+    lm = arpa(tmp_path / "words.arpa", "ab", "ac")
+    with pytest.raises(BrokenPipeError):
+        run("tune", model_dir, "--emissions", emissions, "--lm", lm, "--trials", 3, "--force")
+    assert read_decoding(model_dir).name == "beam"
+    assert len(list((tmp_path / "tune" / "cached-dev").iterdir())) == 2
+
+
 def test_a_model_is_tuned_again_on_its_own_language_model(model_dir, emissions, tmp_path):
     lm = arpa(tmp_path / "words.arpa", "ab", "ac")
     run("tune", model_dir, "--emissions", emissions, "--lm", lm, "--trials", 3)

@@ -5,6 +5,9 @@ start of the process to its end, and inside saves, which are recognised by their
 same command goes on. In the end the weights, the optimiser's moments and every loss must be those of the undisturbed
 run to the bit. Where that run comes to its end before all kills are spent, another one begins.
 
+With `--processes 2` both runs are of so many processes that torchrun starts. A random one of them is killed, and it is
+torchrun that has the run go on.
+
 Exits with 0 when all is equal; else with 1 and a last line that says what differs.
 """
 
@@ -13,18 +16,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import multiprocessing
-import os
-import signal
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torture_victims import POLL_SECONDS, Team, TortureError, Victim
 
 from asr.audio import write_audio
 from asr.data.manifest import read_manifest, write_manifest
@@ -34,7 +34,6 @@ from asr.types import Utterance
 SAMPLE_RATE = 8000
 LETTERS = "abcd"
 NUM_TRAIN, NUM_DEV = 20, 4
-POLL_SECONDS = 1e-4
 SHARE_AT_SAVES = 0.6  # of the kills; the others come at any moment, start and export included
 LONGEST_DELAY_SECONDS = 0.02  # after a save has begun; shorter ones are likelier
 CONFIG = (
@@ -56,70 +55,12 @@ CONFIG = (
 )
 
 
-class TortureError(Exception):
-    """What was lost."""
-
-
 @dataclass
 class Tally:
     kills: int = 0
     inside_saves: int = 0
     finished_runs: int = 0
     seen: set[str] = field(default_factory=set)  # what kills left unfinished
-
-
-class Victim:
-    """A run directory, and the command that trains in it."""
-
-    def __init__(self, work: Path, name: str, overrides: list[str], start_method: str) -> None:
-        self.run_dir = work / name
-        self.log = work / f"{name}.log"
-        self.arguments = ["asr", "train", *CONFIG, *overrides, f"run_dir={self.run_dir}"]
-        self.context = multiprocessing.get_context(start_method)
-
-    def start(self) -> BaseProcess:
-        process: BaseProcess = self.context.Process(target=run_asr, args=(self.arguments, self.log))  # type: ignore[attr-defined]
-        process.start()
-        return process
-
-    def train(self) -> None:
-        """Train to the end."""
-        process = self.start()
-        process.join()
-        self.expect_success(process)
-
-    def expect_success(self, process: BaseProcess) -> None:
-        if process.exitcode != 0:
-            said = " ".join(self.log.read_text(errors="replace").split())[-600:]
-            raise TortureError(f"the run {self.run_dir.name} exits with {process.exitcode}: {said}")
-
-    def saves(self) -> dict[str, int]:
-        """Checkpoints and models in the making, each with when it was last changed, in nanoseconds."""
-        places = ((self.run_dir / "checkpoints", ".unfinished-"), (self.run_dir, ".model."))
-        found = {}
-        for directory, prefix in places:
-            try:
-                entries = [entry for entry in os.scandir(directory) if entry.name.startswith(prefix)]
-                found |= {entry.name: entry.stat().st_mtime_ns for entry in entries}
-            except FileNotFoundError:  # not there yet, or gone between the two calls
-                continue
-        return found
-
-    def place(self) -> str:
-        """Where the run will go on."""
-        found = list_checkpoints(self.run_dir / "checkpoints", "resume")
-        return f"goes on from {found[-1].name[:15]}" if found else "begins anew"
-
-
-def run_asr(arguments: list[str], log: Path) -> None:
-    """In a process of its own: the command line."""
-    from asr.cli.main import main as asr_main
-
-    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    sys.argv = arguments
-    asr_main()
 
 
 def main() -> None:
@@ -132,7 +73,12 @@ def main() -> None:
     parser.add_argument(
         "--fork", action="store_true", help="fork processes that have imported everything: starts in no time"
     )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="train with so many by torchrun; one of them is killed"
+    )
     arguments = parser.parse_args()
+    if arguments.fork and arguments.processes > 1:
+        parser.error("--fork is for one process: torchrun starts its own")
     if arguments.fork:
         importlib.import_module("asr.experiment")
     with tempfile.TemporaryDirectory() as temporary:
@@ -182,48 +128,55 @@ def tones(work: Path, name: str, number: int) -> Path:
 
 def torture(work: Path, arguments: argparse.Namespace) -> Tally:
     """Make the undisturbed run and the killed ones; raises `TortureError` for whatever differs."""
-    overrides, method = data_overrides(work, arguments), "fork" if arguments.fork else "spawn"
-    whole = Victim(work, "whole", overrides, method)
+    options = [*CONFIG, *data_overrides(work, arguments)]
+    whole = make_victim(work, "whole", options, arguments)
     began = time.monotonic()
-    whole.train()
+    whole.finish()
     whole_seconds = time.monotonic() - began
     print(f"the undisturbed run took {whole_seconds:.1f} s", flush=True)
     rng, tally = np.random.default_rng(arguments.seed), Tally()
     while tally.kills < arguments.kills:
-        victim = Victim(work, f"killed-{tally.finished_runs}", overrides, method)
-        while tally.kills < arguments.kills and strike(victim, rng, whole_seconds, tally):
-            print(f"kill {tally.kills}, {tally.inside_saves} inside saves; {victim.place()}", flush=True)
-        victim.train()
+        victim = make_victim(work, f"killed-{tally.finished_runs}", options, arguments)
+        try:
+            while tally.kills < arguments.kills and strike(victim, rng, whole_seconds, tally):
+                print(f"kill {tally.kills}, {tally.inside_saves} inside saves; {victim.place()}", flush=True)
+            victim.finish()
+        finally:
+            victim.end()
         tally.finished_runs += 1
         compare(whole.run_dir, victim.run_dir)
     return tally
 
 
+def make_victim(work: Path, name: str, options: list[str], arguments: argparse.Namespace) -> Victim:
+    if arguments.processes > 1:
+        return Team(work, name, options, arguments.processes)
+    return Victim(work, name, options, "fork" if arguments.fork else "spawn")
+
+
 def strike(victim: Victim, rng: np.random.Generator, whole_seconds: float, tally: Tally) -> bool:
-    """Start the run and kill it; False when it came to its end before."""
+    """Have the run go on, and kill it; False when it came to its end before."""
     before = victim.saves()
-    process = victim.start()
+    victim.begin()
     if rng.random() < SHARE_AT_SAVES:
-        await_save(victim, process, saves_let_pass=int(rng.integers(4)))
+        await_save(victim, saves_let_pass=int(rng.integers(4)))
         time.sleep(LONGEST_DELAY_SECONDS * 10 ** -rng.uniform(0, 4))
     else:
-        process.join(rng.uniform(0, whole_seconds))
-    process.kill()
-    process.join()
-    if process.exitcode != -signal.SIGKILL:
-        victim.expect_success(process)
+        victim.wait(rng.uniform(0, whole_seconds))
+    after = victim.kill()
+    if after is None:
         return False
     tally.kills += 1
-    left = [name for name, changed_at in victim.saves().items() if before.get(name) != changed_at]
+    left = [name for name, changed_at in after.items() if before.get(name) != changed_at]
     tally.inside_saves += bool(left)
-    tally.seen |= {".model" if name.startswith(".model") else name for name in left}
+    tally.seen |= {".tmp" if name.startswith(".tmp") else f".{name.split('.')[1]}" for name in left}
     return True
 
 
-def await_save(victim: Victim, process: BaseProcess, saves_let_pass: int) -> None:
+def await_save(victim: Victim, saves_let_pass: int) -> None:
     """Return in the moment in which a checkpoint or a model is being written, after some others have been."""
     known, num_seen, was_writing = victim.saves(), 0, False
-    while process.is_alive():
+    while victim.is_running():
         now = victim.saves()
         is_writing = any(known.get(name) != changed_at for name, changed_at in now.items())
         num_seen += is_writing and not was_writing

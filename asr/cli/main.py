@@ -20,6 +20,7 @@ from asr.cli.prepare import prepare
 from asr.cli.report import report
 from asr.cli.run import run
 from asr.cli.score import score
+from asr.cli.standard_output import forgive_closed_pipes
 from asr.cli.train import train
 from asr.cli.transcribe import transcribe
 from asr.cli.tune import tune
@@ -75,6 +76,7 @@ def options(
 
 def main() -> None:
     """Run the command line; errors that a user can mend are printed without a traceback."""
+    forgive_closed_pipes()
     try:
         app()
     except Interrupted as error:
@@ -87,5 +89,3 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             Console(stderr=True).print("interrupted")
         raise
-    except BrokenPipeError:  # `asr … | head` closed the pipe
-        sys.exit(1)

@@ -101,10 +101,13 @@ class Job:
 
     def run(self, name: str, output: Path | None, bar: "Progress") -> bool:
         """Transcribe one input and write or print it; returns whether that went well."""
+        from asr.cli.standard_output import nobody_reads
         from asr.errors import AsrError
         from asr.files import write_text
         from asr.writers import render
 
+        if output is None and nobody_reads():
+            return True  # as after `| head`
         task = bar.add_task(Path(name).name, total=None)
         try:
             transcript = self.recognizer.transcribe(

@@ -128,18 +128,22 @@ def tune(
     baselines = score_baselines(recognizer, config, table)
     found = search(recognizer, table, lm_weights, word_bonuses, trials, metric, seed)
     outcome = Outcome(config, table, baselines, found, lm_weights, word_bonuses, metric)
-    publish(outcome, output_dir or model.resolve().parent / "tune" / source.stem, console)
-    if dry_run:
+    directory = output_dir or model.resolve().parent / "tune" / source.stem
+    write_trials(outcome, directory)
+    is_wanted = not dry_run and (outcome.is_better or force)
+    if is_wanted:
+        write_choice(model, outcome, own, lm, lexicon, source)
+    show(outcome, directory, console)
+    if is_wanted:
+        console.print(f"written into {model}; `asr transcribe` and `asr evaluate` decode so from now on")
+    elif dry_run:
         console.print("--dry-run: the model directory is as it was")
-    elif not outcome.is_better and not force:
+    else:
         console.print(
             "the language model brings no improvement here: the model directory is as it was. Try a larger or better "
             "matching one, other ranges, or --force",
             style="yellow",
         )
-    else:
-        write_choice(model, outcome, own, lm, lexicon, source)
-        console.print(f"written into {model}; `asr transcribe` and `asr evaluate` decode so from now on")
 
 
 # ---- the set --------------------------------------------------------------------------------------------------------
@@ -265,18 +269,24 @@ def search(
 # ---- the outcome ----------------------------------------------------------------------------------------------------
 
 
-def publish(outcome: Outcome, directory: Path, console: "Console") -> None:
-    """Print the error rates and write trials.jsonl and surface.png."""
+def write_trials(outcome: Outcome, directory: Path) -> None:
+    """Write trials.jsonl and surface.png."""
     from dataclasses import asdict
 
-    from asr.cli.tune_display import comparison_table, draw_surface, surface_table
+    from asr.cli.tune_display import draw_surface
     from asr.files import write_json_lines
+
+    write_json_lines(directory / "trials.jsonl", [asdict(trial) for trial in outcome.trials])
+    draw_surface(outcome.trials, outcome.metric, directory / "surface.png")
+
+
+def show(outcome: Outcome, directory: Path, console: "Console") -> None:
+    """Print the error rates, and where `write_trials` has put the trials."""
+    from asr.cli.tune_display import comparison_table, surface_table
 
     console.print(comparison_table(outcome.baselines, outcome.best))
     console.print(f"\nlowest {outcome.metric.upper()} % by lm_weight (down) and word_bonus (across)", highlight=False)
     console.print(surface_table(outcome.trials, outcome.lm_weights, outcome.word_bonuses, outcome.metric))
-    write_json_lines(directory / "trials.jsonl", [asdict(trial) for trial in outcome.trials])
-    draw_surface(outcome.trials, outcome.metric, directory / "surface.png")
     console.print(f"written: {directory}/trials.jsonl, surface.png", highlight=False)
 
 

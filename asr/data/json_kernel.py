@@ -9,15 +9,10 @@ Keys of an object must be unique. `text` ends with a line feed, which no string,
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-# Without numba's reference counts: a kernel makes no arrays, its caller does (asr/decoding/search_arena.py).
-_SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-kernel = njit(**_SETTINGS)
+from asr.kernels import kernel
 
 MAX_DEPTH, MAX_KEYS = 16, 64  # of values inside a line; what goes beyond is left
 MAX_DIGITS = 18  # of a number of seconds: fits in 63 bits

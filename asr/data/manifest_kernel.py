@@ -35,7 +35,6 @@ from asr.data.json_kernel import (
     enter_key,
     exact_seconds,
     hash_span,
-    kernel,
     letters,
     matches,
     skip_colon,
@@ -44,10 +43,7 @@ from asr.data.json_kernel import (
     skip_string,
     skip_value,
 )
-
-# The SHA-256 of json_kernel.py, whose loops are compiled into ours: numba takes compiled code from its cache as long as
-# the text of this one file is the same. A test compares it.
-JSON_KERNEL = "2d660c99f8dabea5"
+from asr.kernels import kernel
 
 # Where the id of a line comes from.
 LEFT = 0  # not known yet: the line is for asr/data/manifest.py

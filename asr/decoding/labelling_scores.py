@@ -7,18 +7,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL
 from asr.decoding.prefix_tree import NOT_A_WORD, ROOT
-from asr.decoding.search_arena import BLANK, kernel
+from asr.decoding.search_arena import BLANK
 from asr.decoding.search_kernel import lookup, spell_on
+from asr.kernels import array_kernel, kernel
 from asr.ngram.tables import END_ID, UNKNOWN_ID
 
 NEGLIGIBLE = 1e-200
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def score_parts(tables, tokens):
     """What a labelling scores besides its acoustics, from scratch: language model, words, hotwords; all weighted."""
     model, words, hot = 0.0, 0.0, 0.0
@@ -50,7 +50,7 @@ def score_parts(tables, tokens):
     return model, words, hot + tables.hot_final[hot_state]
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def labelling_log_probs(probs, tokens, ends):
     """ln p of labellings, all their paths. probs: (T, V) float64, no logarithms; tokens of all in a row; their ends."""
     log_probs = np.empty(len(ends))

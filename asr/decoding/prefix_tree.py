@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from asr.kernels import array_kernel
 
 ROOT, OUTSIDE = 0, 1  # between words; a string that begins no word
 NOT_A_WORD = -1
@@ -54,7 +55,7 @@ def spell(alphabet: Sequence[str], words: Sequence[str]) -> tuple[NDArray[np.int
     return np.where(known[place] == codes, order[place], -1).astype(np.int32), ends
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _insert(spelling, ends, word_ids, log_probs, num_characters):  # type: ignore[no-untyped-def]
     children = np.full((1024, num_characters), OUTSIDE, np.int32)
     ids = np.full(1024, NOT_A_WORD, np.int32)

@@ -4,21 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from asr.kernels import array_kernel, kernel
 
 BLANK = 0
 NONE = -1
-
-# Without numba's reference counts: nothing here makes arrays, and counting those that are passed around took three
-# quarters of the time. What a kernel works with is made by its caller.
-SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-kernel = njit(**SETTINGS)
-inlined = njit(**SETTINGS, inline="always")
-
 
 # All labellings that were ever in the beam are an array of these, the arena: node 0 is the empty labelling. A node is a
 # cache line.
@@ -114,7 +108,7 @@ def compact(arena: Arena, beam: Beam, num_nodes: int, num_alive: int, capacity: 
     return copy, len(live)
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _live(arena, beam, num_nodes, num_alive):
     live = np.zeros(num_nodes, np.bool_)
     for i in range(num_alive):
@@ -125,7 +119,7 @@ def _live(arena, beam, num_nodes, num_alive):
     return live
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _link(arena, num_nodes):
     for node in range(num_nodes):
         arena[node].first_child = NONE
@@ -135,7 +129,7 @@ def _link(arena, num_nodes):
         arena[parent].first_child = node
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def labelling(arena, node):
     """The tokens of a node, first to last."""
     length = 0
@@ -150,7 +144,7 @@ def labelling(arena, node):
     return tokens
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def num_stable(arena, beam, num_nodes, num_alive) -> int:
     """How many tokens all labellings of the beam have in common at their beginnings."""
     depths = np.full(num_nodes, NONE, np.int32)  # of the ancestors of the best

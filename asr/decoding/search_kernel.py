@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL
 from asr.decoding.prefix_tree import NOT_A_WORD, ROOT
-from asr.decoding.search_arena import BLANK, NONE, inlined, kernel
+from asr.decoding.search_arena import BLANK, NONE
+from asr.kernels import array_kernel, inlined, kernel
 from asr.ngram.lookup import advance as advance_ngram
 from asr.ngram.tables import END_ID, UNKNOWN_ID
 
@@ -376,7 +376,7 @@ def _next_beam(scratch, arena, beam, num_nodes, num_alive, size, tables):
     return num_nodes
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def finish(arena, beam, num_alive, tables):
     """(alive,) scores at the end of the utterance, besides the acoustics; and of the acoustics."""
     scores, acoustics = np.empty(num_alive), np.empty(num_alive)

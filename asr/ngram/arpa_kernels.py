@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from asr.kernels import array_kernel
 
 NEWLINE, TAB, RETURN, SPACE = 10, 9, 13, 32
 BACKSLASH, PLUS, MINUS, POINT, ZERO, NINE, LOWER_E, UPPER_E = 92, 43, 45, 46, 48, 57, 101, 69
@@ -30,19 +31,19 @@ class Flaw(IntEnum):
 NONE, END_OF_SECTION, FIELDS, PROBABILITY, BACKOFF = (int(flaw) for flaw in Flaw)
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _is_space(byte: int) -> bool:
     return byte in (SPACE, TAB, RETURN)
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _skip_digits(text: NDArray[np.uint8], start: int, end: int) -> int:
     while start < end and ZERO <= text[start] <= NINE:
         start += 1
     return start
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _parse_exponent(text: NDArray[np.uint8], start: int, end: int) -> int:
     """The integer in text[start:end], kept within ±MAX_EXPONENT, or 2 * MAX_EXPONENT if it is none."""
     negative = start < end and text[start] == MINUS
@@ -56,7 +57,7 @@ def _parse_exponent(text: NDArray[np.uint8], start: int, end: int) -> int:
     return -value if negative else value
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def parse_number(text: NDArray[np.uint8], start: int, end: int) -> float:
     """The decimal number in text[start:end] to within float32, or NaN if it is none."""
     negative = start < end and text[start] == MINUS
@@ -88,7 +89,7 @@ def parse_number(text: NDArray[np.uint8], start: int, end: int) -> float:
     return -value if negative else value
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _parse_line(
     text: NDArray[np.uint8], start: int, end: int, numbers: NDArray[np.float32], spans: NDArray[np.int32]
 ) -> int:
@@ -124,7 +125,7 @@ def _parse_line(
     return BACKOFF if num_fields == num_words + 2 and not np.isfinite(numbers[1]) else NONE
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def parse_lines(
     text: NDArray[np.uint8], numbers: NDArray[np.float32], spans: NDArray[np.int32]
 ) -> tuple[int, int, int]:
@@ -152,7 +153,7 @@ def parse_lines(
     return NONE, len(numbers), start
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _slot_of(text: NDArray[np.uint8], start: int, end: int, mask: int) -> int:
     """FNV-1a (Fowler, Noll, Vo) of text[start:end], folded to a slot."""
     code = FNV_OFFSET
@@ -162,7 +163,7 @@ def _slot_of(text: NDArray[np.uint8], start: int, end: int, mask: int) -> int:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _equal(one: NDArray[np.uint8], start: int, end: int, other: NDArray[np.uint8], at: int, until: int) -> bool:
     if end - start != until - at:
         return False
@@ -172,7 +173,7 @@ def _equal(one: NDArray[np.uint8], start: int, end: int, other: NDArray[np.uint8
     return offset == end - start
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def fill_slots(blob: NDArray[np.uint8], offsets: NDArray[np.int64], slots: NDArray[np.int32]) -> None:
     """Enter each word, blob[offsets[i]:offsets[i + 1]], into a hash table with linear probing; EMPTY slots are free."""
     mask = len(slots) - 1
@@ -183,7 +184,7 @@ def fill_slots(blob: NDArray[np.uint8], offsets: NDArray[np.int64], slots: NDArr
         slots[slot] = word
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def find_words(
     text: NDArray[np.uint8],
     spans: NDArray[np.int32],

@@ -45,7 +45,7 @@ class ArpaVocabulary:
 
     def find(self, reader: BlockReader, parsed: ParsedLines) -> NDArray[np.int32]:
         """The ids of all words of n-gram lines, (M, n); LanguageModelError for one that is no unigram."""
-        rows = find_words(parsed.text, parsed.spans, self._bytes, self._offsets, self._slots)
+        rows: NDArray[np.int32] = find_words(parsed.text, parsed.spans, self._bytes, self._offsets, self._slots)
         if (rows == EMPTY).any():
             row, column = np.argwhere(rows == EMPTY)[0]
             start, end = parsed.spans[row, column]

@@ -8,12 +8,10 @@ must be in range, as those of a model and its vocabulary are.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from asr.kernels import kernel
 from asr.ngram.tables import END_ID
 
 Words = NDArray[np.int32]
@@ -22,10 +20,6 @@ Nodes = NDArray[np.int32]
 
 ROOT = 0
 NOT_FOUND = -1
-
-# Without numba's reference counts of the arrays passed around, which cost more than the lookups; nothing is made here.
-SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-kernel = njit(**SETTINGS)
 
 
 @kernel

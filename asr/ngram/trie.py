@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from asr.kernels import array_kernel
 from asr.ngram.lookup import find_child
 
 MISSING = -1
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _sort_by_column(keys: NDArray[np.int32], order: NDArray[np.int32], num_keys: int) -> NDArray[np.int32]:
     """Reorder `order` by keys[order], stably (a counting sort)."""
     ends = np.zeros(num_keys + 1, dtype=np.int64)
@@ -37,7 +37,7 @@ def lexicographic_order(words: NDArray[np.int32], vocab_size: int) -> NDArray[np
     return order
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def _compare(prefixes: NDArray[np.int32], row: int, words: NDArray[np.int32], other: int) -> int:
     """Negative, zero or positive as prefixes[row] comes before, begins or comes after words[other]."""
     for column in range(prefixes.shape[1]):
@@ -46,7 +46,7 @@ def _compare(prefixes: NDArray[np.int32], row: int, words: NDArray[np.int32], ot
     return 0
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def find_contexts(shorter: NDArray[np.int32], words: NDArray[np.int32]) -> NDArray[np.int32]:
     """The row of `shorter`, (K, n - 1), that each row of `words`, (M, n), begins with; MISSING where there is none.
 
@@ -62,7 +62,7 @@ def find_contexts(shorter: NDArray[np.int32], words: NDArray[np.int32]) -> NDArr
     return contexts
 
 
-@njit(cache=True, nogil=True)
+@array_kernel
 def link_suffixes(words: NDArray[np.int32], first_child: NDArray[np.int32]) -> NDArray[np.int32]:
     """For each node the node of its longest proper suffix that is in the trie.
 

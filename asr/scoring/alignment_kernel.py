@@ -11,15 +11,12 @@ cost the same the diagonal (correct or substituted) goes before the rest, and an
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-# Without numba's reference counts: a kernel makes no arrays, its caller does (asr/decoding/search_arena.py).
-_SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-kernel = njit(**_SETTINGS)
+from asr.kernels import kernel
 
 # What a cell was reached by, in two bits.
 DIAGONAL, INSERT, DELETE = 0, 1, 2

@@ -21,10 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from asr.errors import CheckpointError, OutputError
-from asr.files import put_in_place, sha256, sync_directory
+from asr.files import put_in_place, scratch_folder, sha256, sync_directory
 
 CHECKSUM_DIGITS = 16
-UNFINISHED = ".unfinished-"
 NAME = re.compile(r"(?P<kind>resume|epoch|replay)-(?P<number>\d+)-(?P<checksum>[0-9a-f]{16})\.safetensors")
 
 
@@ -43,15 +42,13 @@ def save_checkpoint(directory: Path, kind: str, number: int, tensors: Mapping[st
     Raises `OutputError` when it cannot be written: those before are untouched.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    temporary = directory / f"{UNFINISHED}{kind}"  # one name: what a killed run left is overwritten by the next
     try:
         _make(directory)
-        try:
+        with scratch_folder(directory / kind) as folder:  # what a killed run left is cleared away by the next
+            temporary = folder / "new.safetensors"
             save_file(contiguous, temporary, metadata={"state": json.dumps(state)})
             path = directory / f"{kind}-{number:08d}-{sha256(temporary)[:CHECKSUM_DIGITS]}.safetensors"
             put_in_place(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"no checkpoint can be written to {directory}: {error}; those before are untouched. See that the place is "

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -171,6 +170,8 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw loss, validation figures, learning rate and gradient norm against the step."""
     steps = [record for record in records if record["kind"] == "step"]
     epochs = [record for record in records if record["kind"] == "epoch"]
+    from matplotlib.figure import Figure  # takes a second, which the first step need not wait for
+
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
     _plot(axes[0, 0], steps, "loss", "training", scale=1.0, alpha=0.35)
