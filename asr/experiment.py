@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,6 @@ from rich.console import Console
 
 from asr.builders import build_recognizer, check_case, model_files
 from asr.config import Config
-from asr.errors import ConfigError
 from asr.initial_model import load_initial_model
 from asr.inspection.monitors import Watch, training_watches
 from asr.launcher import detect_launch
@@ -32,9 +30,10 @@ from asr.training_builders import (
     build_schedule,
     build_spec_augment,
     loop_options,
+    norm_limit,
     task_options,
 )
-from asr.training_data import TrainingData, build_data, learn_tokenizer, read_texts, smoothing
+from asr.training_data import TrainingData, build_data, learn_tokenizer, open_corpus, smoothing
 
 
 def train(config: Config, run_dir: Path, console: Console) -> Path:
@@ -76,16 +75,17 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
     processes = processes_of(fabric)
     if processes.is_leader:
         write_environment(run_dir, fabric.device, fabric._precision.precision, processes.world_size)
-    train_texts, dev_texts = read_texts(config.data.train, config), read_texts(config.data.dev, config)
+    train_texts = open_corpus(config.data.train, config, processes)
+    dev_texts = open_corpus(config.data.dev, config, processes)
     recognizer = build_recognizer(
         config.features,
         config.model,
         config.decoding,
         sample_rate=config.data.sample_rate,
         case=check_case(config.text.case),
-        tokenizer=learn_tokenizer(config, run_dir, train_texts),
+        tokenizer=learn_tokenizer(config, run_dir, train_texts, processes),
     )
-    data = build_data(config, recognizer, train_texts, dev_texts, run_dir, console)
+    data = build_data(config, recognizer, train_texts, dev_texts, run_dir, console, processes)
     describe(recognizer, data, fabric, console)
     task = AcousticTask(
         recognizer,
@@ -131,10 +131,6 @@ def describe(recognizer: Recognizer, data: TrainingData, fabric: Fabric, console
 def build_watches(config: Config, recognizer: Recognizer, monitor: Monitor) -> Sequence[Watch]:
     """What looks into the model while it is trained, every `training.inspect_every_steps` steps."""
     every_steps = config.training.inspect_every_steps
-    if every_steps < 0:
-        raise ConfigError(f"training.inspect_every_steps: expected 0 or more, got {every_steps}")
     if every_steps == 0:
         return ()
-    # clipping by value and by unit scales no gradient as a whole
-    clip_norm = config.optim.clip_norm if config.optim.clipping == "norm" else math.inf
-    return training_watches(recognizer.model, clip_norm, every_steps, monitor.inspection)
+    return training_watches(recognizer.model, norm_limit(config.optim), every_steps, monitor.inspection)

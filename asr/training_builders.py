@@ -144,6 +144,11 @@ def build_clipping(config: OptimConfig) -> Clipping:
         raise ConfigError(f"optim.clipping, optim.clip_norm: {error}") from error
 
 
+def norm_limit(config: OptimConfig) -> float:
+    """What the norm of all gradients is scaled down to; infinite for clippings that scale no gradient as a whole."""
+    return config.clip_norm if config.clipping == "norm" else math.inf
+
+
 def task_options(config: Config) -> AcousticOptions:
     """The task's share of the config."""
     for name, seconds in (
@@ -176,6 +181,7 @@ def loop_options(config: Config | LanguageConfig) -> LoopOptions:
     for name, number, least in (
         ("log_every_steps", training.log_every_steps, 1),
         ("checkpoint_steps", training.checkpoint_steps, 0),
+        ("inspect_every_steps", training.inspect_every_steps, 0),
     ):
         if number < least:
             raise ConfigError(f"training.{name}: expected {least} or more, got {number}")

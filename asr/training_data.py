@@ -1,61 +1,73 @@
-"""What a training run hears: texts read, the tokenizer learnt, utterances checked, audio cached, statistics taken.
+"""What a training run hears: corpora opened, the tokenizer learnt, utterances checked, audio cached, statistics taken.
 
-What is learnt from the data is written into the run directory and read from there by a run that goes on.
+What is learnt from the data is written into the run directory by the leader among the processes, and read from there
+by the others and by a run that goes on.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
+import torch
 from rich.console import Console
 from rich.markup import escape
 from safetensors.torch import load_file, save_file
 
 from asr.builders import build_tokenizer, check_case
-from asr.config import Config
+from asr.config import Config, to_json
 from asr.ctc import LabelSmoothing
 from asr.data.audio_cache import AudioStore
-from asr.data.dataset import SpeechDataset, load_batches
-from asr.data.doctor import Requirements, Usable, usable
-from asr.data.manifest import read_manifest
+from asr.data.corpus import Corpus
+from asr.data.dataset import EncodedTexts, SpeechDataset, load_batches
+from asr.data.doctor import Requirements
+from asr.data.findings import Finding
 from asr.data.sampler import Draw, fill_batches
+from asr.data.usable import NAMED_DROPS, Limits, Usable, find_usable, read_usable, write_usable
 from asr.errors import ManifestError
 from asr.features import CORPUS_NORMALIZATIONS, GlobalStatistics
-from asr.files import replacing, write_json_lines
+from asr.files import replacing
+from asr.processes import ALONE, Processes
+from asr.progress import track
 from asr.recognizer import Recognizer
-from asr.text.normalize import normalize
 from asr.text.tokenizer import load_tokenizer
 from asr.text.tokens import Tokenizer
 from asr.training_builders import BYTES_PER_GIB, build_label_smoothing, build_noise, build_reverberation
 from asr.types import Utterance
 
-NAMED_DROPS = 5  # utterances named on the screen; dropped.jsonl names them all
+STATISTICS_HOURS = 100.0  # of audio, at most, that mean and deviation of features are taken from
+STATISTICS_BATCH_SECONDS = 300.0
+SECONDS_PER_HOUR = 3600.0
+CHUNK = 1 << 16  # utterances that are counted at a time
+SILENT = Console(quiet=True, force_terminal=False)  # what all processes but the leader speak to
 
 
-def read_texts(manifests: Sequence[str], config: Config) -> list[Utterance]:
-    """All utterances of several manifests, texts normalised, ids unique among them."""
+def open_corpus(addresses: Sequence[str], config: Config, processes: Processes = ALONE) -> Corpus:
+    """The utterances of manifests and shard sets, texts normalised; the leader makes the indexes that are missing."""
     case = check_case(config.text.case)
-    utterances = [replace(u, text=normalize(u.text, case)) for manifest in manifests for u in read_manifest(manifest)]
-    repeated = [id for id, count in Counter(u.id for u in utterances).items() if count > 1]
-    if repeated:
-        raise ManifestError(f"the id {repeated[0]!r} occurs more than once in {', '.join(manifests)}")
-    if not utterances:
-        raise ManifestError(f"expected utterances in {', '.join(manifests)}, found none")
-    return utterances
+    with processes.leader_first():
+        return Corpus.open(addresses, config.data.sample_rate, case, show_progress=_shows_bars(processes))
 
 
-def learn_tokenizer(config: Config, run_dir: Path, utterances: Sequence[Utterance]) -> Tokenizer:
+def learn_tokenizer(
+    config: Config, run_dir: Path, utterances: Sequence[Utterance], processes: Processes = ALONE
+) -> Tokenizer:
     """The run's tokenizer: learnt once, then read, so that a resumed run cannot number tokens anew."""
     path = run_dir / "tokenizer.json"
-    if path.is_file():
-        return load_tokenizer(path)
-    tokenizer = build_tokenizer(config.text, (u.text for u in utterances))
-    tokenizer.save(path)
-    return tokenizer
+    with processes.leader_first():
+        if not path.is_file():
+            bar = track(utterances, "reading texts", total=len(utterances), shown=_shows_bars(processes))
+            build_tokenizer(config.text, (utterance.text for utterance in bar)).save(path)
+    return load_tokenizer(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,75 +81,137 @@ class TrainingData:
 def build_data(
     config: Config,
     recognizer: Recognizer,
-    train: Sequence[Utterance],
-    dev: Sequence[Utterance],
+    train: Corpus,
+    dev: Corpus,
     run_dir: Path,
     console: Console,
+    processes: Processes = ALONE,
 ) -> TrainingData:
-    """Check the utterances, cache their audio, and give the recognizer's features the statistics that they need."""
-    train_set = check_data(config, recognizer, train, max(config.augment.speeds))
-    dev_set = check_data(config, recognizer, dev, fastest_speed=1.0)
-    report_drops({"train": train_set, "dev": dev_set}, run_dir, console)
-    train_store, dev_store = (fill_store(config, part, console) for part in (train_set, dev_set))
-    noise = build_noise(config.augment, config.data.sample_rate, config.machine.cache_gib)
-    reverberation = build_reverberation(config.augment, config.data.sample_rate, config.machine.cache_gib)
-    train_data = SpeechDataset(train_store, train_set.targets, config.seed, noise, reverberation)
+    """Check the utterances, cache their audio, and give the recognizer's features the statistics that they need.
+
+    Each process caches all audio, because every epoch deals it out anew: machine.cache_gib is for one process.
+    """
+    console = console if processes.is_leader else SILENT
+    with processes.leader_first():
+        sets = check_data(config, recognizer, {"train": train, "dev": dev}, run_dir, _shows_bars(processes))
+    report_drops(sets, run_dir, console)
+    train_data = make_dataset(config, recognizer, train, sets["train"], console)
+    dev_data = make_dataset(config, recognizer, dev, sets["dev"], console)
     if config.features.normalize in CORPUS_NORMALIZATIONS:
-        set_global_statistics(recognizer, train_data, run_dir)
-    return TrainingData(train_data, SpeechDataset(dev_store, dev_set.targets))
+        with processes.leader_first():
+            set_global_statistics(config, recognizer, train_data, run_dir, console)
+    train_data.noise = build_noise(config.augment, config.data.sample_rate, config.machine.cache_gib)
+    train_data.reverberation = build_reverberation(config.augment, config.data.sample_rate, config.machine.cache_gib)
+    return TrainingData(train_data, dev_data)
 
 
-def check_data(config: Config, recognizer: Recognizer, utterances: Sequence[Utterance], fastest_speed: float) -> Usable:
-    """What can be trained on, by the manifest doctor's cheap part."""
-    requirements = Requirements(
+def check_data(
+    config: Config, recognizer: Recognizer, corpora: Mapping[str, Corpus], run_dir: Path, show_progress: bool
+) -> dict[str, Usable]:
+    """What of each corpus can be trained on: found once, then read from usable.safetensors.
+
+    Speed perturbation, which shortens utterances, is for the set named train. What is left out goes to dropped.jsonl.
+    """
+    path, key = run_dir / "usable.safetensors", usable_key(config, corpora)
+    found = read_usable(path, key)
+    if found is not None:
+        return found
+    limits = Limits(config.data.min_duration_seconds, config.data.max_duration_seconds)
+    with replacing(run_dir / "dropped.jsonl") as temporary, temporary.open("wb") as dropped:
+        sets = {}
+        for name, corpus in corpora.items():
+            corpus.refuse_repeats()
+            fastest_speed = max(config.augment.speeds) if name == "train" else 1.0
+            needed = requirements(recognizer, fastest_speed)
+            note = partial(write_drop, dropped, name)
+            sets[name] = find_usable(corpus, needed, limits, note, show_progress=show_progress)
+            if not len(sets[name].rows):
+                _, first = sets[name].first_drops[0]
+                raise ManifestError(f"none of {len(corpus)} utterances can be used; the first: {first}")
+    write_usable(path, sets, key)
+    return sets
+
+
+def usable_key(config: Config, corpora: Mapping[str, Corpus]) -> str:
+    """What decides which utterances are usable, as text."""
+    parts = {
+        "manifests": {name: corpus.checksums for name, corpus in corpora.items()},
+        "limits": [config.data.min_duration_seconds, config.data.max_duration_seconds],
+        "sample_rate": config.data.sample_rate,
+        "speeds": list(config.augment.speeds),
+        **{part: to_json(getattr(config, part)) for part in ("text", "features", "model")},
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+def requirements(recognizer: Recognizer, fastest_speed: float) -> Requirements:
+    """What a model needs of an utterance."""
+    return Requirements(
         recognizer.tokenizer,
         lambda samples: recognizer.model.frontend.num_output_frames(recognizer.features.num_frames(samples)),
         recognizer.sample_rate,
         fastest_speed,
     )
-    found = usable(
-        utterances,
-        requirements,
-        min_duration=config.data.min_duration_seconds,
-        max_duration=config.data.max_duration_seconds,
-    )
-    if not found.kept:
-        raise ManifestError(f"none of {len(utterances)} utterances can be used; the first: {found.dropped[0].message}")
-    return found
 
 
-def report_drops(sets: dict[str, Usable], run_dir: Path, console: Console) -> None:
-    """Say what is left out and why, briefly here and wholly in dropped.jsonl."""
-    findings = [(name, finding) for name, part in sets.items() for finding in part.dropped]
-    write_json_lines(run_dir / "dropped.jsonl", [{"set": name, **f.to_json()} for name, f in findings])
-    if not findings:
+def write_drop(file: BinaryIO, name: str, finding: Finding) -> None:
+    """A line for an utterance of a set that is left out. They may be millions: none is kept in memory."""
+    line = json.dumps({"set": name, **finding.to_json()}, ensure_ascii=False)
+    file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def report_drops(sets: Mapping[str, Usable], run_dir: Path, console: Console) -> None:
+    """Say briefly what is left out and why."""
+    drops = sum((Counter(part.drop_counts) for part in sets.values()), Counter[str]())
+    if not drops:
         return
-    counts = ", ".join(f"{n} {code}" for code, n in Counter(f.code for _, f in findings).most_common())
+    counts = ", ".join(f"{n} {code}" for code, n in drops.most_common())
     console.print(f"[yellow]left out: {counts}[/] (all of them in {run_dir / 'dropped.jsonl'})", highlight=False)
-    for name, finding in findings[:NAMED_DROPS]:
-        console.print(f"  {name} {escape(finding.utterance_id)}: {escape(finding.message)}", highlight=False)
+    named = [(name, *drop) for name, part in sets.items() for drop in part.first_drops]
+    for name, utterance_id, message in named[:NAMED_DROPS]:
+        console.print(f"  {name} {escape(utterance_id)}: {escape(message)}", highlight=False)
 
 
-def fill_store(config: Config, part: Usable, console: Console) -> AudioStore:
-    """The audio of a set, cached when it fits the budget."""
-    store = AudioStore(part.kept, config.data.sample_rate)
+def make_dataset(
+    config: Config, recognizer: Recognizer, corpus: Corpus, found: Usable, console: Console
+) -> SpeechDataset:
+    """The usable part of a corpus, its audio cached when that fits the budget; nothing is augmented."""
+    kept = corpus.select(found.rows, found.durations)
+    store = AudioStore(kept, config.data.sample_rate, kept.decode, kept.durations)
     budget = int(config.machine.cache_gib * BYTES_PER_GIB)
     if not store.fill(budget, num_threads=os.cpu_count() or 1, show_progress=console.is_terminal):
         console.print(
             f"decoded audio needs {store.expected_bytes() / BYTES_PER_GIB:.1f} GiB, machine.cache_gib allows "
-            f"{config.machine.cache_gib:g}: files are read as they are needed"
+            f"{config.machine.cache_gib:g}: it is read as it is needed"
         )
-    return store
+    return SpeechDataset(
+        store,
+        EncodedTexts(kept, recognizer.tokenizer),
+        config.seed,
+        durations=kept.durations,
+        num_labels=found.num_labels,
+        label_counts=found.label_counts,
+    )
 
 
-def set_global_statistics(recognizer: Recognizer, data: SpeechDataset, run_dir: Path) -> None:
-    """Mean and deviation of the training set's features, computed once for a run."""
+def set_global_statistics(
+    config: Config, recognizer: Recognizer, data: SpeechDataset, run_dir: Path, console: Console
+) -> None:
+    """Mean and deviation of the training set's features, computed once for a run.
+
+    Of more than `STATISTICS_HOURS` of audio, utterances evenly spaced over the set stand for the others.
+    """
     path = run_dir / "features.safetensors"
     if not path.is_file():
-        durations = [u.duration for u in data.store.utterances]
-        plan = [[Draw(i, 0) for i in batch] for batch in fill_batches(durations, range(len(durations)), budget=300.0)]
+        hours = float(data.durations.sum()) / SECONDS_PER_HOUR
+        rows = np.arange(0, len(data), max(1, math.ceil(hours / STATISTICS_HOURS)))
+        if len(rows) < len(data):
+            console.print(f"statistics of features: from {len(rows)} of {len(data)} utterances", highlight=False)
+        batches = fill_batches(data.durations, rows, budget=STATISTICS_BATCH_SECONDS)
+        plan = [[Draw(index, epoch=0) for index in batch] for batch in batches]
         statistics = GlobalStatistics(recognizer.features.num_features)
-        for batch in load_batches(SpeechDataset(data.store, data.targets), plan, num_workers=1):
+        loaded = load_batches(data, plan, max(1, config.machine.num_workers))
+        for batch in track(loaded, "statistics of features", total=len(plan), shown=console.is_terminal):
             statistics.update(*recognizer.features.unnormalized(batch.waveforms, batch.waveform_lengths))
         recognizer.features.set_statistics(statistics.finish())
         with replacing(path) as temporary:
@@ -147,6 +221,13 @@ def set_global_statistics(recognizer: Recognizer, data: SpeechDataset, run_dir: 
 
 def smoothing(config: Config, recognizer: Recognizer, train: SpeechDataset) -> LabelSmoothing | None:
     """Label smoothing with a prior of the training set's own, where one is asked for."""
-    samples = [round(utterance.duration * recognizer.sample_rate) for utterance in train.store.utterances]
-    frames = [recognizer.model.frontend.num_output_frames(recognizer.features.num_frames(n)) for n in samples]
-    return build_label_smoothing(config.augment, train.targets, sum(frames), recognizer.model.vocab_size)
+    num_frames = 0
+    for start in range(0, len(train), CHUNK):  # of all at once copies would take memory
+        samples = np.rint(train.durations[start : start + CHUNK] * recognizer.sample_rate).astype(np.int64)
+        frames = recognizer.features.num_frames(torch.from_numpy(samples))
+        num_frames += int(recognizer.model.frontend.num_output_frames(frames).sum())
+    return build_label_smoothing(config.augment, train.label_counts, num_frames, recognizer.model.vocab_size)
+
+
+def _shows_bars(processes: Processes) -> bool:
+    return processes.is_leader and sys.stderr.isatty()

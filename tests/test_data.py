@@ -1,5 +1,6 @@
 """The sampler, the audio cache and batches."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.augment import AdditiveNoise
+from asr.data.ahead import map_ahead
 from asr.data.audio_cache import AudioStore
 from asr.data.dataset import SpeechDataset, load_batches
 from asr.data.manifest import read_manifest
@@ -193,3 +195,36 @@ def test_unreadable_audio_is_left_out_where_that_is_wanted(utterances, tmp_path,
 def test_targets_for_each_utterance(utterances):
     with pytest.raises(ValueError, match="a target for each of 4 utterances, got 1"):
         SpeechDataset(AudioStore(utterances, SAMPLE_RATE), [[1]])
+
+
+def test_an_abandoned_iterator_is_closed_without_waiting_for_threads(monkeypatch):
+    """The garbage collector closes it, perhaps inside a lock that joining a thread needs: that hung a process."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(item):
+        begun.set()
+        assert go_on.wait(10)
+        return item
+
+    results = map_ahead(work, range(100), num_threads=1)
+    taking = threading.Thread(target=lambda: next(results))
+    taking.start()
+    assert begun.wait(10)
+    go_on.set()
+    taking.join()
+    go_on.clear()  # the second item is being worked on, or will be
+    monkeypatch.setattr(threading.Thread, "join", lambda *_: pytest.fail("waits for a thread"))
+    results.close()
+    go_on.set()
+
+
+def test_work_ahead_comes_in_order_and_errors_at_their_place():
+    def work(item):
+        if item == 3:
+            raise KeyError(item)
+        return item
+
+    results = map_ahead(work, range(6), num_threads=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError):
+        next(results)

@@ -20,10 +20,12 @@ from typer.testing import CliRunner
 
 from asr.cli.check import check
 from asr.data.census import Distribution, take_census
-from asr.data.doctor import Requirements, examine, repair, usable
+from asr.data.corpus import Corpus, Files
+from asr.data.doctor import Requirements, examine, repair
 from asr.data.doctor_display import show_report
 from asr.data.findings import SEVERITIES, Finding
 from asr.data.manifest import read_manifest, write_manifest
+from asr.data.usable import Limits, find_usable
 from asr.text.tokenizer import CharTokenizer
 from asr.types import Utterance
 
@@ -49,6 +51,14 @@ def good(tmp_path: Path) -> Utterance:
 
 def codes(findings: tuple[Finding, ...]) -> list[str]:
     return [finding.code for finding in findings]
+
+
+def dropped(utterance: Utterance, requirements: Requirements) -> list[str]:
+    """For what training leaves an utterance out."""
+    found: list[Finding] = []
+    corpus = Corpus([Files([utterance], RATE)], ["m.jsonl"], [""], "keep")
+    find_usable(corpus, requirements, Limits(), found.append)
+    return [finding.code for finding in found]
 
 
 # ------------------------------------------------------------------------------------------- examine
@@ -227,7 +237,7 @@ def test_ctc_needs_a_frame_a_token_and_one_between_repeats(
     requirements = Requirements(TOKENIZER, frames_of_10ms, RATE)
     found = codes(examine([utterance], listen=False, requirements=requirements).findings)
     assert ("unalignable" in found) == (not fits)
-    assert bool(usable([utterance], requirements).kept) == fits
+    assert dropped(utterance, requirements) == ([] if fits else ["unalignable"])
 
 
 def test_alignment_is_judged_by_the_audio_not_by_a_wrong_manifest(good: Utterance) -> None:
@@ -242,9 +252,9 @@ def test_alignment_is_judged_by_the_audio_not_by_a_wrong_manifest(good: Utteranc
 
 def test_speed_perturbation_leaves_fewer_frames(good: Utterance) -> None:
     utterance = replace(good, text="ab" * 48)  # 96 tokens
-    assert usable([utterance], Requirements(TOKENIZER, frames_of_10ms)).kept == (utterance,)
-    faster = usable([utterance], Requirements(TOKENIZER, frames_of_10ms, fastest_speed=1.1))  # 90 frames
-    assert codes(faster.dropped) == ["unalignable"]
+    assert dropped(utterance, Requirements(TOKENIZER, frames_of_10ms)) == []
+    faster = Requirements(TOKENIZER, frames_of_10ms, fastest_speed=1.1)  # 90 frames
+    assert dropped(utterance, faster) == ["unalignable"]
 
 
 def test_unusual_rates_stand_out_from_the_others(tmp_path: Path) -> None:
@@ -265,32 +275,6 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, good: Utterance) 
     sick = [replace(good, id=str(i), audio_filepath=str(tmp_path / f"{i}.wav")) for i in range(4)]
     utterances = [good, *sick, replace(good, id="again")]
     assert examine(utterances, num_workers=1) == examine(utterances, num_workers=3)
-
-
-# -------------------------------------------------------------------------------------------- usable
-
-
-def test_usable_names_the_first_reason_and_opens_no_audio(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_text("never opened")
-    base = Utterance("ok", str(tmp_path / "a.wav"), 1.0, "ab c")
-    sick = [
-        replace(base, id="missing", audio_filepath=str(tmp_path / "b.wav"), text="xyz"),
-        replace(base, id="short", duration=0.09),
-        replace(base, id="long", duration=20.1),
-        replace(base, id="unknown", text="abx"),
-        replace(base, id="dense", text="ab" * 51),
-    ]
-    empty = replace(base, id="empty", text="")
-    result = usable([base, *sick, empty], Requirements(TOKENIZER, frames_of_10ms), min_duration=0.1, max_duration=20.0)
-    assert result.kept == (base, empty)
-    assert result.targets == ((2, 3, 1, 4), ())
-    assert [(f.utterance_id, f.code) for f in result.dropped] == [
-        ("missing", "missing-audio"),
-        ("short", "too-short"),
-        ("long", "too-long"),
-        ("unknown", "out-of-alphabet"),
-        ("dense", "unalignable"),
-    ]
 
 
 # -------------------------------------------------------------------------------------------- repair

@@ -14,6 +14,7 @@ from asr.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, diff
 from asr.data.manifest import write_manifest
 from asr.data.sampler import Curriculum
 from asr.errors import CheckpointError, ConfigError, OutputError
+from asr.files import scratch_folder
 from asr.training.checkpoint import (
     average,
     list_checkpoints,
@@ -78,7 +79,10 @@ def test_nothing_to_load(tmp_path):
 
 def test_what_a_killed_save_left_is_no_checkpoint(tmp_path):
     save(tmp_path, 1, 1.0)
-    (tmp_path / ".unfinished-resume").write_bytes(b"half")
+    with scratch_folder(tmp_path / "resume") as folder:
+        left = folder
+    left.mkdir()
+    (left / ".tmpAbCd").write_bytes(b"half")  # as safetensors names it
     assert len(list_checkpoints(tmp_path, "resume")) == 1
     save(tmp_path, 2, 2.0)
     assert sorted(path.name[:6] for path in tmp_path.iterdir()) == ["resume", "resume"]
@@ -322,7 +326,7 @@ def test_configs_become_what_they_name(tmp_path):
     synthesised = build_reverberation(AugmentConfig(reverberation_probability=0.5), 8000, cache_gib=0.1)
     assert synthesised is not None
     assert synthesised.rooms == SynthesisedRooms(8000, 0.15, 0.8, 0.0, 15.0)
-    smoothing = build_label_smoothing(AugmentConfig(label_smoothing=0.1, smoothing_prior="unigram"), [[1, 1]], 4, 3)
+    smoothing = build_label_smoothing(AugmentConfig(label_smoothing=0.1, smoothing_prior="unigram"), {1: 2}, 4, 3)
     assert smoothing is not None
     assert smoothing.log_prior.exp().tolist() == pytest.approx([3 / 7, 3 / 7, 1 / 7])  # 2, 2 and 0, and 1 each
     assert build_curriculum(DataConfig(sorted_epochs=1)) == Curriculum(1, 0, 0.1)
@@ -332,7 +336,7 @@ def test_configs_become_what_they_name(tmp_path):
 
 def test_nothing_asked_for_nothing_built():
     assert build_reverberation(AugmentConfig(), 8000, cache_gib=0.1) is None
-    assert build_label_smoothing(AugmentConfig(), [[1]], 5, 3) is None
+    assert build_label_smoothing(AugmentConfig(), {1: 1}, 5, 3) is None
 
 
 @pytest.mark.parametrize(
@@ -346,9 +350,9 @@ def test_nothing_asked_for_nothing_built():
             lambda: build_reverberation(AugmentConfig(reverberation_probability=0.5, min_rt60_seconds=0.0), 8000, 0.1),
             "min_rt60_seconds",
         ),
-        (lambda: build_label_smoothing(AugmentConfig(label_smoothing=1.0), [[1]], 5, 3), r"augment\.label_smoothing"),
+        (lambda: build_label_smoothing(AugmentConfig(label_smoothing=1.0), {1: 1}, 5, 3), r"augment\.label_smoothing"),
         (
-            lambda: build_label_smoothing(AugmentConfig(label_smoothing=0.1, smoothing_prior="bigram"), [[1]], 5, 3),
+            lambda: build_label_smoothing(AugmentConfig(label_smoothing=0.1, smoothing_prior="bigram"), {1: 1}, 5, 3),
             r"augment\.smoothing_prior: expected uniform or unigram, got 'bigram'",
         ),
         (lambda: build_curriculum(DataConfig(first_share=0.0)), "first_share"),

@@ -58,7 +58,6 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
     from asr.cli.common import load
     from asr.cli.evaluate import TestSet, check_fields, evaluate_set, show_worst, system_name, write_evaluation
     from asr.cli.stages import Stage
-    from asr.cli.train import existing
     from asr.config import to_json
     from asr.files import sha256
     from asr.model_directory import CHECKSUMS
@@ -117,3 +116,12 @@ def report(config: "Config", results: dict[str, dict[str, Any]], console: "Conso
         console.print(f"[dim]{name:>11}[/]  {place}", highlight=False)
     sample = typer.style(f"asr transcribe FILE --model {run_dir / 'model'}", bold=True)
     typer.echo(f"   use it:  {sample}")
+
+
+def existing(manifest: str) -> Path:
+    """The path of a manifest that is there."""
+    from asr.errors import ManifestError
+
+    if not Path(manifest).is_file():
+        raise ManifestError(f"expected a manifest at {manifest}, found none; `asr prepare` makes those of a recipe")
+    return Path(manifest)

@@ -19,7 +19,25 @@ Replay = typer.Option(
 )
 
 
-def train(overrides: list[str] | None = Overrides, replay: Path | None = Replay) -> None:
+FIRST_RATE, LAST_RATE, NUM_RATES = 1e-6, 1.0, 100
+FindRate = typer.Option(
+    False,
+    "--find-lr",
+    help="Train nothing, but try learning rates on a model that is thrown away, and say which to train with.",
+)
+FirstRate = typer.Option(FIRST_RATE, "--lr-from", help="The first rate that --find-lr tries.")
+LastRate = typer.Option(LAST_RATE, "--lr-to", help="The last one.")
+NumRates = typer.Option(NUM_RATES, "--lr-steps", help="How many it tries, each for a step.")
+
+
+def train(
+    overrides: list[str] | None = Overrides,
+    replay: Path | None = Replay,
+    find_lr: bool = FindRate,
+    lr_from: float = FirstRate,
+    lr_to: float = LastRate,
+    lr_steps: int = NumRates,
+) -> None:
     """Train a model. What is not overridden comes from the recipe and from asr/config.py.
 
     The same command in the same run directory goes on where an interrupted run stopped. Options are Hydra's:
@@ -37,11 +55,14 @@ def train(overrides: list[str] | None = Overrides, replay: Path | None = Replay)
 
         torchrun --nproc-per-node 4 -m asr train +recipe=mini_english
 
+        asr train +recipe=digits --find-lr
+
         asr train --replay runs/mine/checkpoints/replay-00001234-77ab01fe77ab01fe.safetensors
     """
     if replay is not None:
-        replay_stage(replay, overrides or [])
+        replay_stage(replay, [*(overrides or []), *(["--find-lr"] if find_lr else [])])
         return
+    rates = rates_to_try(lr_from, lr_to, lr_steps, wanted=find_lr)
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -64,7 +85,7 @@ def train(overrides: list[str] | None = Overrides, replay: Path | None = Replay)
             config = resolve(composed, Config)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 config.run_dir = str(Path(HydraConfig.get().runtime.output_dir))
-            train_stage(config)
+            train_stage(config) if rates is None else search_stage(config, rates)
         except AsrError as error:  # Hydra would print a traceback, and end a sweep
             errors.append(error)
 
@@ -85,36 +106,57 @@ def replay_stage(path: Path, overrides: list[str]) -> None:
     replay(path, Console())
 
 
+def rates_to_try(first: float, last: float, num_steps: int, wanted: bool) -> list[float] | None:
+    """The rates of --find-lr; None where it is not given, and then nothing may be said of them."""
+    from asr.errors import ConfigError
+
+    if not wanted:
+        if (first, last, num_steps) != (FIRST_RATE, LAST_RATE, NUM_RATES):
+            raise ConfigError("expected --lr-from, --lr-to and --lr-steps beside --find-lr; for training, optim.lr=…")
+        return None
+    from asr.training.lr_finder import geometric_rates
+
+    try:
+        return geometric_rates(first, last, num_steps)
+    except ValueError as error:
+        raise ConfigError(f"--lr-from, --lr-to, --lr-steps: {error}") from error
+
+
+def search_stage(config: "Config", rates: list[float]) -> None:
+    """Try learning rates; the run directory stays free for a run with any of them."""
+    from rich.console import Console
+
+    from asr.launcher import detect_launch
+    from asr.lr_search import find_learning_rate
+
+    find_learning_rate(config, Path(config.run_dir), rates, Console(quiet=not detect_launch().is_leader))
+
+
 def train_stage(config: "Config") -> Path:
     """Train a config in its run directory unless that is done; returns the model directory."""
     from rich.console import Console
 
-    from asr.cli.stages import Stage
-    from asr.config import Config, difference, to_json
-    from asr.files import sha256
+    from asr.cli.common import importing
     from asr.launcher import detect_launch
-    from asr.model_directory import TOKENIZER, WEIGHTS
-    from asr.training.run_directory import claim
+
+    with importing():
+        from asr.cli.stages import Stage
+        from asr.config import Config, difference, to_json
+        from asr.data.corpus import checksum
+        from asr.model_directory import TOKENIZER, WEIGHTS
+        from asr.training.run_directory import claim
 
     run_dir, launch = Path(config.run_dir), detect_launch()
-    manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
-    inputs = {**to_json(config), "manifests": {path: sha256(existing(path)) for path in manifests}}
     if launch.is_leader:
+        manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
+        inputs = {**to_json(config), "manifests": {path: checksum(path) for path in manifests}}
         claim(run_dir, inputs, to_json(Config()), difference)
     stage = Stage(run_dir / "trained.json")
     if not stage.is_done({}):
-        from asr.experiment import train as run_training
+        with importing():
+            from asr.experiment import train as run_training
 
         model_dir = run_training(config, run_dir, Console(quiet=not launch.is_leader))
         if launch.is_leader:
             stage.finish({}, outputs=[model_dir / WEIGHTS, model_dir / TOKENIZER])
     return run_dir / "model"
-
-
-def existing(manifest: str) -> Path:
-    """The path of a manifest that is there."""
-    from asr.errors import ManifestError
-
-    if not Path(manifest).is_file():
-        raise ManifestError(f"expected a manifest at {manifest}, found none; `asr prepare` makes those of a recipe")
-    return Path(manifest)

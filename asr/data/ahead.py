@@ -21,16 +21,20 @@ def num_usable_cores() -> int:
 
 
 def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:
-    """`map` by threads: at most `num_threads` + 1 results wait to be taken. An error arrives at its place."""
-    with ThreadPoolExecutor(num_threads) as pool:
-        ahead: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                ahead.append(pool.submit(work, item))
-                if len(ahead) > num_threads + 1:
-                    yield ahead.popleft().result()
-            while ahead:
+    """`map` by threads: at most `num_threads` + 1 results wait to be taken. An error arrives at its place.
+
+    Whoever stops taking results stops the work; what was begun ends by itself and is not waited for. An iterator that
+    an error left behind is closed by the garbage collector, which may run while any lock is held: one that joining a
+    thread needs was among them.
+    """
+    pool = ThreadPoolExecutor(num_threads)
+    ahead: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > num_threads + 1:
                 yield ahead.popleft().result()
-        finally:
-            for waiting in ahead:
-                waiting.cancel()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

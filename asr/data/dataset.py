@@ -1,9 +1,13 @@
 """Utterances as padded batches: load, augment, tokenize, collate."""
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from itertools import chain
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
@@ -21,11 +25,12 @@ from asr.augment import (
 from asr.data.ahead import map_ahead
 from asr.data.sampler import Draw
 from asr.errors import AudioError
+from asr.text.tokens import Tokenizer
 from asr.types import Batch, Utterance
 
 
 class AudioSource(Protocol):
-    """Utterances and their audio by index: files (`AudioStore`) or shards (`ShardSet`)."""
+    """Utterances and their audio by index, such as an `AudioStore`."""
 
     @property
     def utterances(self) -> Sequence[Utterance]:
@@ -39,6 +44,27 @@ class AudioSource(Protocol):
     def __len__(self) -> int:
         """How many there are."""
         ...
+
+
+class EncodedTexts(Sequence[list[int]]):
+    """The token ids of utterances' texts, made each time they are asked for: a large corpus has too many to keep."""
+
+    def __init__(self, utterances: Sequence[Utterance], tokenizer: Tokenizer) -> None:
+        self.utterances = utterances
+        self.tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        """Encode one text, or those of a slice."""
+        if isinstance(index, slice):
+            return [self.tokenizer.encode(utterance.text) for utterance in self.utterances[index]]
+        return self.tokenizer.encode(self.utterances[index].text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +83,10 @@ class SpeechDataset:
     Attributes:
         store: the utterances and their audio.
         targets: token ids of each utterance.
-        durations: (N,) seconds; num_labels: (N,) tokens of each target. Large corpora hand them in, small ones are
-            counted here.
+        durations: (N,) seconds.
+        num_labels: (N,) tokens of each target.
+        label_counts: token id -> how often it occurs in all targets. These three are counted here when nobody hands
+            them in; for a large corpus somebody must.
     """
 
     def __init__(
@@ -70,14 +98,18 @@ class SpeechDataset:
         reverberation: Reverberation | None = None,
         *,
         durations: NDArray[np.float64] | None = None,
-        num_labels: NDArray[np.int64] | None = None,
+        num_labels: NDArray[np.integer[Any]] | None = None,
+        label_counts: Mapping[int, int] | None = None,
     ) -> None:
         if len(store) != len(targets):
             raise ValueError(f"expected a target for each of {len(store)} utterances, got {len(targets)}")
         self.store = store
         self.targets = targets
         self.durations = np.array([u.duration for u in store.utterances]) if durations is None else durations
-        self.num_labels = np.array([len(t) for t in targets], dtype=np.int64) if num_labels is None else num_labels
+        self.num_labels: NDArray[np.integer[Any]] = (
+            np.array([len(target) for target in targets], dtype=np.int64) if num_labels is None else num_labels
+        )
+        self.label_counts = Counter(chain.from_iterable(targets)) if label_counts is None else label_counts
         self.seed = seed
         self.noise = noise
         self.reverberation = reverberation

@@ -1,13 +1,12 @@
 """The manifest doctor: what is wrong with training data, found before it costs a night.
 
 `examine` looks at everything and returns a `Report`; `repair` turns its findings into utterances that can be
-used. `usable` is the part that training runs before its first step: it opens no audio. What they look for stands in
-`asr.data.findings`.
+used. Training runs a part of it that opens no audio before its first step: `asr.data.usable`. What they look for
+stands in `asr.data.findings`.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,22 +14,13 @@ from typing import Any
 
 from asr.data.audit import Measurement, measure
 from asr.data.census import Census, take_census
-from asr.data.examination import Examination, Requirements, is_file
+from asr.data.examination import Examination, Requirements
 from asr.data.findings import Finding, Severity
 from asr.errors import AudioError
 from asr.text.normalize import Case
-from asr.types import Seconds, Utterance
+from asr.types import Utterance
 
-__all__ = ["Repaired", "Report", "Requirements", "Usable", "examine", "repair", "usable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Usable:
-    """What training can use, with the token ids of each utterance, and why it cannot use the rest."""
-
-    kept: tuple[Utterance, ...]
-    targets: tuple[tuple[int, ...], ...]  # parallel to `kept`
-    dropped: tuple[Finding, ...]
+__all__ = ["Repaired", "Report", "Requirements", "examine", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +58,6 @@ class Repaired:
     utterances: tuple[Utterance, ...]
     dropped: Mapping[str, int]
     changed: Mapping[str, int]
-
-
-def usable(
-    utterances: Sequence[Utterance],
-    requirements: Requirements,
-    *,
-    min_duration: Seconds = 0.0,
-    max_duration: Seconds = math.inf,
-) -> Usable:
-    """Sort out what cannot be trained on, without opening audio; each dropped utterance gets its first finding.
-
-    Texts are taken as they are: normalise them before. Durations are the manifest's.
-    """
-    sick = Examination(utterances)
-    kept: list[Utterance] = []
-    targets: list[tuple[int, ...]] = []
-    for index, utterance in enumerate(utterances):
-        if not is_file(utterance.audio_filepath):
-            sick.add("missing-audio", index, f"no such file: {utterance.audio_filepath}", drop=True)
-        elif utterance.duration < min_duration:
-            sick.add("too-short", index, f"{utterance.duration:g} s, expected at least {min_duration:g} s", drop=True)
-        elif utterance.duration > max_duration:
-            sick.add("too-long", index, f"{utterance.duration:g} s, expected at most {max_duration:g} s", drop=True)
-        elif (target := sick.look_at_target(index, utterance, requirements)) is not None:
-            kept.append(utterance)
-            targets.append(target)
-    return Usable(tuple(kept), tuple(targets), tuple(sick.findings))
 
 
 def examine(

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path, PurePath
 from typing import Any, overload
 
@@ -42,7 +44,7 @@ class ManifestIndex(Sequence[Utterance]):
 
     def __init__(self, parts: Sequence[IndexedManifest]) -> None:
         self.parts = tuple(parts)
-        self._ends = np.cumsum([len(part) for part in self.parts])
+        self._ends = list(accumulate(len(part) for part in self.parts))
 
     @classmethod
     def open(cls, paths: str | Path | Sequence[str | Path], *, show_progress: bool = False) -> ManifestIndex:
@@ -57,14 +59,14 @@ class ManifestIndex(Sequence[Utterance]):
         listed = [paths] if isinstance(paths, str | Path) else list(paths)
         index = cls([IndexedManifest.open(path, show_progress) for path in listed])
         if len(listed) > 1:  # each by itself was looked at when its index was made
-            index._refuse_repeats()
+            index.refuse_repeats()
         return index
 
     def __reduce__(self) -> tuple[Callable[..., ManifestIndex], tuple[list[Path]]]:
         return ManifestIndex.open, ([part.manifest.path for part in self.parts],)
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return self._ends[-1] if self._ends else 0
 
     @overload
     def __getitem__(self, index: int) -> Utterance: ...
@@ -86,6 +88,11 @@ class ManifestIndex(Sequence[Utterance]):
     def text_lengths(self) -> NDArray[np.uint32]:
         """(N,) characters of the texts as they are written."""
         return self._column("text_lengths")
+
+    @property
+    def checksums(self) -> list[str]:
+        """The SHA-256 of each manifest, hexadecimal, as it was when its index was made."""
+        return [part.columns["sha256"].tobytes().hex() for part in self.parts]
 
     def id(self, index: int) -> str:
         """The id of an utterance."""
@@ -110,14 +117,14 @@ class ManifestIndex(Sequence[Utterance]):
         position = index + len(self) if index < 0 else index
         if not 0 <= position < len(self):
             raise IndexError(f"expected an index below {len(self)}, got {index}")
-        number = int(np.searchsorted(self._ends, position, side="right"))
-        return self.parts[number], position - (int(self._ends[number - 1]) if number else 0)
+        number = bisect_right(self._ends, position)
+        return self.parts[number], position - (self._ends[number - 1] if number else 0)
 
     def _column(self, name: str) -> NDArray[Any]:
         columns = [part.columns[name] for part in self.parts]
         return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
-    def _refuse_repeats(self) -> None:
+    def refuse_repeats(self) -> None:
         """Raise `ManifestError` for the first utterance with an id that was there before."""
         hashes, rows = self._column("sorted_hashes"), self._column("sorted_rows")
         if len(self.parts) > 1:
@@ -161,7 +168,7 @@ class IndexedManifest:
             columns = read_index_file(temporary, stamp, directory)
             assert columns is not None, "what was just written can be read"
             indexed = cls(manifest, columns)
-            ManifestIndex([indexed])._refuse_repeats()
+            ManifestIndex([indexed]).refuse_repeats()
         return indexed
 
     def __len__(self) -> int:

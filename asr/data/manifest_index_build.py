@@ -8,6 +8,7 @@ some 15,000 a second.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -29,6 +30,7 @@ from asr.data.manifest_kernel import (
     parse_block,
 )
 from asr.errors import ManifestError
+from asr.files import sha256
 from asr.progress import track
 
 BLOCK_BYTES = 1 << 22
@@ -47,12 +49,15 @@ def build_columns(manifest: ManifestFile, directory: Path, *, show_progress: boo
     columns = {name: Column(NUMPY_DTYPES[dtype], directory) for name, dtype in COLUMNS.items()}
     spare = {name: Column(ROW[name], directory) for name in ("kind", "id_hash", "path_hash", "offset")}
     num_anonymous = 0
-    for rows in _scan(manifest, show_progress):
-        for name, field in SCANNED.items():
-            columns[name].append(rows[field])
-        for field, column in spare.items():
-            column.append(rows[field])
-        num_anonymous += int(np.count_nonzero(rows["kind"] == STEM))
+    with ThreadPoolExecutor(1) as beside:  # hashing lets go of the interpreter's lock
+        checksum = beside.submit(sha256, manifest.path)
+        for rows in _scan(manifest, show_progress):
+            for name, field in SCANNED.items():
+                columns[name].append(rows[field])
+            for field, column in spare.items():
+                column.append(rows[field])
+            num_anonymous += int(np.count_nonzero(rows["kind"] == STEM))
+        columns["sha256"].append(np.frombuffer(bytes.fromhex(checksum.result()), np.uint8))
     kinds, hashes = spare["kind"].load(), spare["id_hash"].load()
     order = _sorted(hashes)
     if num_anonymous:

@@ -28,7 +28,7 @@ from asr.data.manifest import parse_line, to_utterance
 from asr.errors import ManifestError
 from asr.types import Utterance
 
-FORMAT, VERSION = "asr-manifest-index", "1"
+FORMAT, VERSION = "asr-manifest-index", "2"  # 2: has the manifest's checksum
 # The wider come first: then all are aligned. Of N lines that are not blank, M have an id in the list.
 COLUMNS: Mapping[str, str] = {
     "starts": "U64",  # (N,) where a line begins, bytes
@@ -41,6 +41,7 @@ COLUMNS: Mapping[str, str] = {
     "listed_rows": "U32",  # (M,) ascending
     "kinds": "U8",  # (N,) where the id comes from: see manifest_kernel
     "listed_ids": "U8",  # UTF-8, one after another
+    "sha256": "U8",  # (32,) of the whole manifest
 }
 NUMPY_DTYPES: Mapping[str, Any] = {"U64": np.uint64, "F64": np.float64, "U32": np.uint32, "U8": np.uint8}
 LENGTH_BYTES = 8  # of the header's length, before the header

@@ -9,6 +9,10 @@ Because the manifest says where everything lies, batches are planned by length o
 run goes on anywhere at once. Libraries for WebDataset read shards from beginning to end: they shuffle in a buffer,
 cannot sort by length, and read on to find their place. Here tarfile lists a shard, once, and a member is read alone by
 its range of bytes, beginning with its header, which tarfile checks.
+
+That costs one ranged request an utterance. A disk serves them as fast as it opens files. An object store takes some
+tens of milliseconds for each, and a worker asks for one after another: with requests of 50 ms, 20 utterances a second
+for each of `machine.num_workers`. Sets that fit `machine.cache_gib` are read once.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -31,7 +36,7 @@ from numpy.typing import NDArray
 
 from asr.audio import AUDIO_SUFFIXES, probe, read_audio
 from asr.data.archives import tar_refusal
-from asr.data.audio_cache import PCM_SCALE
+from asr.data.audio_cache import decode, to_waveform
 from asr.data.manifest import LineError, parse_line, to_utterance
 from asr.data.manifest_index import ManifestIndex, cache_folder
 from asr.errors import AsrError, AudioError, CorpusError
@@ -40,6 +45,7 @@ from asr.types import Utterance
 
 MANIFEST = "manifest.jsonl"
 SHARD = "shard"  # the field of a line that says where its audio lies
+STATE_FIELDS = ("size", "ETag", "Content-MD5", "Digest", "Last-Modified")  # what fsspec may say of a remote file
 PLACE_FIELDS = ("audio_filepath", "offset", SHARD)  # that a sidecar's fields do not become
 
 
@@ -82,6 +88,7 @@ class ShardSet:
         self.utterances = utterances
         self.sample_rate = sample_rate
         self._file_system, self._path = file_system, path
+        self._has_tar = cache(self._look_for)
 
     @classmethod
     def open(cls, address: str | Path, sample_rate: int, *, show_progress: bool = False) -> ShardSet:
@@ -93,15 +100,8 @@ class ShardSet:
             CorpusError: the address cannot be read, its protocol needs a package, or there is no manifest.
             ManifestError: the manifest is malformed.
         """
-        with _explaining(address):
-            file_system, path = url_to_fs(str(address))
-            manifest = Path(path) / MANIFEST if _is_local(file_system) else _fetched(file_system, f"{path}/{MANIFEST}")
-            if not manifest.is_file():
-                raise CorpusError(
-                    f"expected {MANIFEST} in {address}, found none: `asr data shard` writes it last; run that to its "
-                    "end, or `asr data shard --index` over shards that another program wrote"
-                )
-            return cls(file_system, path, ManifestIndex.open(manifest, show_progress=show_progress), sample_rate)
+        utterances = ManifestIndex.open(manifest_of(address), show_progress=show_progress)
+        return cls(*_connected(address), utterances, sample_rate)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -111,11 +111,19 @@ class ShardSet:
 
         Raises `AudioError` when the shard cannot be read, is not the manifest's, or holds no usable audio.
         """
-        utterance = self.utterances[index]
-        audio = read_audio(self.source(utterance), self.sample_rate, duration=utterance.duration)
-        scaled = np.rint(audio.waveform * np.float32(PCM_SCALE))
-        waveform: NDArray[np.float32] = np.clip(scaled, -PCM_SCALE, PCM_SCALE - 1) / np.float32(PCM_SCALE)
-        return waveform
+        return to_waveform(self.decode(self.utterances[index]))
+
+    def decode(self, utterance: Utterance) -> NDArray[np.int16]:
+        """(N,) the samples of an utterance of the set; threads may do so at once. Raises as `waveform`."""
+        return decode(self.source(utterance), self.sample_rate, 0.0, utterance.duration)
+
+    def has_audio(self, utterance: Utterance) -> bool:
+        """Whether the shard is there that the manifest names; raises `CorpusError` where it names none."""
+        return self._has_tar(Place.of(utterance).tar)
+
+    def _look_for(self, tar: str) -> bool:
+        with _explaining(f"{self._path}/{tar}"):
+            return bool(self._file_system.exists(f"{self._path}/{tar}"))
 
     def source(self, utterance: Utterance) -> BinaryIO:
         """The audio file of an utterance, in memory, for `read_audio`; raises as `waveform`."""
@@ -123,8 +131,11 @@ class ShardSet:
         name = f"{self._path}/{place.tar}"
         try:
             data = self._file_system.cat_file(name, place.start - tarfile.BLOCKSIZE, place.start + place.num_bytes)
-        except OSError as error:
-            raise AudioError(f"{name}: cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # of whichever library speaks the protocol; aiohttp's are no OSErrors
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise AudioError(f"{name}: cannot be read: {reason}") from error
+        if len(data) > tarfile.BLOCKSIZE + place.num_bytes:
+            raise AudioError(f"{name}: got all of it: expected a server that sends the bytes {place.start}… alone")
         _check_header(data, place, utterance)
         source = io.BytesIO(data[tarfile.BLOCKSIZE :])
         source.name = utterance.audio_filepath
@@ -234,13 +245,36 @@ def _measure(archive: tarfile.TarFile, where: str, member: tarfile.TarInfo) -> f
 # ---------------------------------------------------------------------------------------------------- addresses
 
 
+def manifest_of(address: str | Path) -> Path:
+    """The manifest of the shard set at `address`; that of another machine's is copied here first.
+
+    Raises `CorpusError` as `ShardSet.open`.
+    """
+    file_system, path = _connected(address)
+    with _explaining(address):
+        manifest = Path(path) / MANIFEST if _is_local(file_system) else _fetched(file_system, f"{path}/{MANIFEST}")
+        if not manifest.is_file():
+            raise CorpusError(
+                f"expected {MANIFEST} in {address}, found none: `asr data shard` writes it last; run that to its "
+                "end, or `asr data shard --index` over shards that another program wrote"
+            )
+        return manifest
+
+
+def _connected(address: str | Path) -> tuple[AbstractFileSystem, str]:
+    """The file system of an address, and the path there."""
+    with _explaining(address):
+        return url_to_fs(str(address))  # type: ignore[no-any-return]
+
+
 def _is_local(file_system: AbstractFileSystem) -> bool:
     return "file" in ([file_system.protocol] if isinstance(file_system.protocol, str) else file_system.protocol)
 
 
 def _fetched(file_system: AbstractFileSystem, path: str) -> Path:
     """A copy of a manifest in the cache folder, one for each state of it."""
-    state = f"{path} {file_system.size(path)} {file_system.ukey(path)}"
+    said = file_system.info(path)  # over HTTP, ukey knows nothing of a change
+    state = f"{path} {[said.get(name) for name in STATE_FIELDS]} {file_system.ukey(path)}"
     local = cache_folder() / hashlib.sha256(state.encode()).hexdigest() / MANIFEST
     if not local.is_file():
         with replacing(local) as temporary:

@@ -77,7 +77,9 @@ class CharTokenizer(Tokenizer):
         Raises:
             TextError: the texts hold no character but spaces, or are not normalised.
         """
-        characters = set().union(*texts)
+        characters: set[str] = set()
+        for text in texts:  # which may be millions, read one by one
+            characters.update(text)
         if characters <= {SPACE}:
             raise TextError("expected texts to learn an alphabet from, got no character but spaces")
         return cls(tuple(sorted(characters | {SPACE})))

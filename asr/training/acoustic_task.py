@@ -16,7 +16,15 @@ from asr.augment import SpecAugment, draw_speeds
 from asr.ctc import LabelSmoothing, blank_share, check_targets, ctc_loss
 from asr.data.ahead import map_ahead
 from asr.data.dataset import SpeechDataset, collate, load_batches, load_examples
-from asr.data.sampler import EVERYTHING_SHUFFLED, Curriculum, Draw, fill_batches, plan_epoch, plan_in_order
+from asr.data.sampler import (
+    EVERYTHING_SHUFFLED,
+    Curriculum,
+    Draw,
+    fill_batches,
+    largest_batch,
+    plan_epoch,
+    plan_in_order,
+)
 from asr.errors import ConfigError
 from asr.features import Filterbank
 from asr.models.normalization import SequenceBatchNorm
@@ -151,15 +159,8 @@ class AcousticTask:
         max_seconds: leave out utterances that are longer. Empty when all are.
         """
         slowest = min(self.options.speeds)
-        lengths = self.train_data.durations / slowest
-        order = np.argsort(lengths)
-        order = order[: np.searchsorted(lengths[order], max_seconds, side="right")]
-        if not len(order):
-            return []
-        # as many of the next shorter ones beside each utterance as the budget and the corpus have
-        numbers = np.clip(self.options.batch_seconds // lengths[order], 1, np.arange(1, len(order) + 1)).astype(int)
-        last = len(order) - 1 - int(np.argmax((numbers * lengths[order])[::-1]))
-        parts = self._parts([Draw(int(index), 0, slowest) for index in order[last + 1 - numbers[last] : last + 1]])
+        largest = largest_batch(self.train_data.durations / slowest, self.options.batch_seconds, max_seconds)
+        parts = self._parts([Draw(int(index), 0, slowest) for index in largest])
         return max(parts, key=lambda part: len(part) * self.longest_seconds(part), default=[])
 
     def longest_seconds(self, draws: Sequence[Draw]) -> float:

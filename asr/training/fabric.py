@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from datetime import timedelta
 
 import torch
@@ -48,6 +49,8 @@ def build_fabric(accelerator: str, precision: str, launch: Launch | None = None)
             fabric_precision = "32-true"
         case unknown:
             raise ConfigError(f"machine.precision: expected auto, float32 or bf16, got {unknown!r}")
+    # oneDNN keeps compiled code for each shape of a batch, a thousand of them by default: hundreds of megabytes
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision, as we do
     launch = launch or detect_launch()
     if launch.launcher == "none":
