@@ -46,6 +46,7 @@ class LanguageTrainingConfig:
     checkpoint_steps: int = 0  # a checkpoint after so many steps, too; 0: by minutes only
     log_every_steps: int = 20
     nonfinite_patience: int = 10  # successive steps with a non-finite gradient until it stops
+    inspect_every_steps: int = 0  # gradient norms by layer into the history; 0: never
 
 
 @dataclass

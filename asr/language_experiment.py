@@ -18,6 +18,7 @@ from asr.data.text_corpus import TextCorpus, encode_corpus
 from asr.decoding.rescoring import LanguageModelScorer
 from asr.errors import ConfigError, TextError
 from asr.files import write_json
+from asr.inspection.monitors import GradientMonitor, Watch
 from asr.language_builders import build_language_model, language_model_card, language_model_files
 from asr.language_config import LanguageConfig
 from asr.launcher import detect_launch
@@ -33,7 +34,7 @@ from asr.training.language_task import LanguageTask
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
 from asr.training.run_directory import write_environment
-from asr.training_builders import build_optimizer, build_schedule, loop_options
+from asr.training_builders import build_optimizer, build_schedule, loop_options, norm_limit
 
 HELD_OUT_STREAM = 6  # of random numbers; the others are in asr/augment/streams.py, asr/data and asr/training
 HELD_OUT_SHARE = 0.01
@@ -113,9 +114,18 @@ def build_language_run(config: LanguageConfig, run_dir: Path, monitor: Monitor) 
         monitor,
         run_dir / "checkpoints",
         loop_options(config),
+        watches=build_watches(config, model, monitor),
         processes=processes,
     )
     return LanguageRun(trainer, LanguageModelScorer(model, units, check_case(config.case)))
+
+
+def build_watches(config: LanguageConfig, model: torch.nn.Module, monitor: Monitor) -> Sequence[Watch]:
+    """What looks into the model while it is trained, every `training.inspect_every_steps` steps."""
+    every_steps = config.training.inspect_every_steps
+    if every_steps == 0:
+        return ()
+    return [GradientMonitor(model, norm_limit(config.optim), every_steps, monitor.inspection).watch]
 
 
 def read_sentences(config: LanguageConfig, console: Console) -> Sentences:

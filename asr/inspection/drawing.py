@@ -148,7 +148,7 @@ def draw_gradients(records: Sequence[Mapping[str, Any]], path: Path, title: str)
     figure = Figure(figsize=(13, 5), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     steps = np.array([record["step"] for record in records])
-    scales = np.array([record[CLIP_SCALE] for record in records])
+    scales = np.array([record.get(CLIP_SCALE, 1.0) for record in records])
     for name in [key.removeprefix(GRADIENT) for key in records[0] if key.startswith(GRADIENT)]:
         norms = np.array([record[GRADIENT + name] for record in records])
         style = {"color": "black", "linewidth": 1.4} if name == ALL else {"alpha": 0.8, "linewidth": 1.0}

@@ -63,11 +63,11 @@ def training_watches(model: AcousticModel, clip_norm: float, every_steps: int, r
 
 
 class GradientMonitor:
-    """Records the gradient's norm by layer before clipping, and what clipping makes of it.
+    """Records the gradient's norm by layer before clipping, and what clipping by the norm multiplies it with.
 
     Args:
         model: whose gradients
-        clip_norm: the loop's
+        clip_norm: the loop's; infinite where it clips in another way, which is no multiplication: then there is none
         every_steps: how often
         record: where the figures go
 
@@ -88,7 +88,9 @@ class GradientMonitor:
             norms = gradient_norms_by_layer(self.model)
             if norms and math.isfinite(norms[ALL]):
                 figures = {f"{GRADIENT}{name}": norm for name, norm in norms.items()}
-                self.record(step, epoch, {**figures, CLIP_SCALE: clip_scale(norms[ALL], self.clip_norm)})
+                if math.isfinite(self.clip_norm):
+                    figures[CLIP_SCALE] = clip_scale(norms[ALL], self.clip_norm)
+                self.record(step, epoch, figures)
 
 
 class GateMonitor:

@@ -12,7 +12,7 @@ from asr.errors import ConfigError
 from asr.files import write_json
 from asr.inspection.drawing import draw_gates, draw_gradients, draw_reach, draw_saliency, draw_utterance
 from asr.inspection.gates import GateUse, gates_of_subjects
-from asr.inspection.monitors import CLIP_SCALE
+from asr.inspection.monitors import ALL, GRADIENT
 from asr.inspection.reach import Reach, reach
 from asr.inspection.saliency import word_saliency
 from asr.inspection.subjects import Subject, read_subjects
@@ -169,7 +169,7 @@ def read_history(run_dir: Path) -> list[dict[str, Any]]:
             raise ConfigError(
                 f"{path}:{number}: expected a JSON object of a training run, got {line[:40]!r}"
             ) from error
-        if isinstance(record, dict) and CLIP_SCALE in record:
+        if isinstance(record, dict) and GRADIENT + ALL in record:
             records.append(record)
     return records
 

@@ -68,6 +68,13 @@ def test_the_scale_is_what_clipping_does(model, clip_norm):
     assert figures["clip_scale"] == clip_scale(figures["gradient/all"], clip_norm)
 
 
+def test_clipping_that_is_no_multiplication_has_no_scale(model):
+    recorder = Recorder()
+    train_step(model, GradientMonitor(model, math.inf, 1, recorder), 0)
+    assert "clip_scale" not in recorder[0][2]
+    assert "gradient/all" in recorder[0][2]
+
+
 def test_only_every_so_many_steps_are_recorded(model):
     recorder = Recorder()
     monitors = [GradientMonitor(model, 1.0, 3, recorder), GateMonitor(model, 3, recorder)]
