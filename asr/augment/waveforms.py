@@ -81,6 +81,8 @@ def stretch_of(noise: NDArray[np.float32], num_samples: int, rng: np.random.Gene
     if len(noise) == 0:
         return np.zeros(num_samples, dtype=np.float32)
     start = int(rng.integers(len(noise)))
+    if start + num_samples <= len(noise):
+        return noise[start : start + num_samples]
     return np.take(noise, np.arange(start, start + num_samples), mode="wrap")
 
 
