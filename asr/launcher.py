@@ -39,12 +39,26 @@ def detect_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     2
     """
     if "TORCHELASTIC_RUN_ID" in environment:
+        _refuse_stale_store(environment)
         rank, world_size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
         return _checked("torchrun", rank, world_size, world_size / int(environment["LOCAL_WORLD_SIZE"]))
     if "SLURM_STEP_NUM_TASKS" in environment:
         rank, world_size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
         return _checked("slurm", rank, world_size, int(environment["SLURM_STEP_NUM_NODES"]))
     return Launch()
+
+
+def _refuse_stale_store(environment: Mapping[str, str]) -> None:
+    """Where restarts are allowed, torchrun must not keep its store across them.
+
+    Restarted processes would find there the addresses of those that died, and wait for them (pytorch #135712).
+    """
+    restarts = environment.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    if restarts != "0" and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise ConfigError(
+            f"torchrun --max-restarts {restarts} needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment: "
+            "without it restarted processes would look for those that died"
+        )
 
 
 def _checked(launcher: Literal["torchrun", "slurm"], rank: int, world_size: int, num_nodes: float) -> Launch:

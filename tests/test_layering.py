@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"types", "errors"},
-    {"files", "resources", "progress", "processes", "launcher"},
+    {"files", "resources", "progress", "processes", "launcher", "kernels"},
     {"audio", "features", "augment", "text", "ctc", "ngram"},
     {"data", "models", "decoding", "scoring", "emissions"},
     {"training", "recognizer", "evaluation", "inspection", "alignment"}
     | {"writers", "model_directory", "report", "results"},
     {"config", "recipe", "benchmarks", "model_card", "builders", "decoder_builder", "training_builders"}
-    | {"training_data", "initial_model", "experiment", "batch_replay"}
+    | {"training_data", "initial_model", "experiment", "batch_replay", "lr_search"}
     | {"language_config", "language_builders", "language_experiment"},
     {"", "__main__", "cli"},  # "" is asr/__init__.py, the public face
 ]

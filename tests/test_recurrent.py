@@ -5,7 +5,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.models.dropout import SequenceDropout, make_dropout
 from asr.models.normalization import SequenceBatchNorm
-from asr.models.recurrent import RecurrentLayer, RecurrentStack, in_one_piece, make_cell, run_with_weight_drop
+from asr.models.recurrent import RecurrentLayer, RecurrentStack, make_cell, run_with_weight_drop
 from asr.models.reversal import reorder, reversal_index
 
 LENGTHS = torch.tensor([9, 5, 1, 7])

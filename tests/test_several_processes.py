@@ -251,5 +251,9 @@ def test_launchers_are_told_apart():
     assert detect_launch({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "7"}) == Launch()  # the script of a job, not a step
     assert detect_launch({**torchrun, "WORLD_SIZE": "1", "RANK": "0", "LOCAL_WORLD_SIZE": "1"}) == Launch()
     assert detect_launch({}).is_leader
+    restarting = {**torchrun, "TORCHELASTIC_MAX_RESTARTS": "3"}
+    assert detect_launch({**restarting, "TORCHELASTIC_USE_AGENT_STORE": "False"}).rank == 3
+    with pytest.raises(ConfigError, match="--max-restarts 3 needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        detect_launch({**restarting, "TORCHELASTIC_USE_AGENT_STORE": "True"})
     with pytest.raises(ConfigError, match="expected as many processes on each machine"):
         detect_launch({**step, "SLURM_STEP_NUM_TASKS": "5"})
