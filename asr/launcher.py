@@ -9,6 +9,8 @@ from typing import Literal
 
 from asr.errors import ConfigError
 
+NOT_SUPPORTED = ("SUBMITIT_LOCAL_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # submitit's local tasks; MPI's
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -44,7 +46,12 @@ def detect_launch(environment: Mapping[str, str] = os.environ) -> Launch:
         return _checked("torchrun", rank, world_size, world_size / int(environment["LOCAL_WORLD_SIZE"]))
     if "SLURM_STEP_NUM_TASKS" in environment:
         rank, world_size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
+        if world_size > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
+            raise ConfigError("expected srun --ntasks-per-node=N, got --ntasks alone: say how many each machine has")
         return _checked("slurm", rank, world_size, int(environment["SLURM_STEP_NUM_NODES"]))
+    for name in NOT_SUPPORTED:
+        if int(environment.get(name, "1")) > 1:  # each would take itself for the only one, and write what all write
+            raise ConfigError(f"{name} says {environment[name]} processes: expected torchrun or srun to start several")
     return Launch()
 
 

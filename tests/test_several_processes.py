@@ -247,6 +247,7 @@ def test_launchers_are_told_apart():
     torchrun = {"TORCHELASTIC_RUN_ID": "none", "RANK": "3", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
     assert detect_launch(torchrun) == Launch("torchrun", 3, 8, 2)
     step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1", "SLURM_NTASKS": "4"}
+    step["SLURM_NTASKS_PER_NODE"] = "2"
     assert detect_launch(step) == Launch("slurm", 1, 4, 2)
     assert detect_launch({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "7"}) == Launch()  # the script of a job, not a step
     assert detect_launch({**torchrun, "WORLD_SIZE": "1", "RANK": "0", "LOCAL_WORLD_SIZE": "1"}) == Launch()
@@ -257,3 +258,7 @@ def test_launchers_are_told_apart():
         detect_launch({**restarting, "TORCHELASTIC_USE_AGENT_STORE": "True"})
     with pytest.raises(ConfigError, match="expected as many processes on each machine"):
         detect_launch({**step, "SLURM_STEP_NUM_TASKS": "5"})
+    with pytest.raises(ConfigError, match="expected srun --ntasks-per-node=N, got --ntasks alone"):
+        detect_launch({name: value for name, value in step.items() if name != "SLURM_NTASKS_PER_NODE"})
+    with pytest.raises(ConfigError, match="OMPI_COMM_WORLD_SIZE says 4 processes: expected torchrun or srun"):
+        detect_launch({"OMPI_COMM_WORLD_SIZE": "4"})

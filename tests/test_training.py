@@ -119,13 +119,13 @@ def test_a_run_learns_and_leaves_what_it_promises(corpus, tmp_path):
 class StopAfter:
     """Ask a run to stop once it has made some steps, as Ctrl-C does."""
 
-    def __init__(self, monkeypatch, steps):
+    def __init__(self, monkeypatch, steps, by=signal.SIGINT):
         original = Trainer._step
 
         def step(trainer, *arguments):
             original(trainer, *arguments)
             if trainer.position.step == steps:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(by)
 
         monkeypatch.setattr(Trainer, "_step", step)
 
@@ -148,6 +148,25 @@ def test_a_stopped_run_goes_on_to_the_same_bit(corpus, tmp_path, monkeypatch, op
     assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="Slurm's signals")
+@pytest.mark.parametrize("has_listener", [True, False])
+def test_a_warning_of_the_time_limit_is_handed_on_when_all_is_saved(corpus, tmp_path, monkeypatch, has_listener):
+    """submitit listens to it, and asks Slurm to start the job again; where nobody does, the run just stops."""
+    heard = []
+
+    def requeue(*_):
+        heard.append([checkpoint_number(path) for path in list_checkpoints(tmp_path / "run" / "checkpoints", "resume")])
+
+    before = signal.signal(signal.SIGUSR2, requeue if has_listener else signal.SIG_DFL)
+    try:
+        StopAfter(monkeypatch, 3, signal.SIGUSR2)
+        with pytest.raises(Interrupted, match="stopped after step 3"):
+            train_stage(configure(corpus, tmp_path / "run"))
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert heard == ([[3]] if has_listener else [])
 
 
 @pytest.mark.parametrize("options", [["model.num_layers=2", "optim.weight_noise=0.01"], ["model.cell=gru"]])

@@ -1,6 +1,8 @@
 """`asr train`: manifests -> model directory."""
 
+import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,25 +71,32 @@ def train(
     from omegaconf import DictConfig
 
     from asr.config import Config, register, resolve
-    from asr.errors import AsrError, Interrupted
+    from asr.errors import AsrError, ConfigError, Interrupted
     from asr.resources import resource_directory
 
     register()
     sys.argv = ["asr train", *(overrides or [])]  # what Hydra reads, and what the run's records name
 
+    if any(override.startswith("+cluster=") for override in overrides or []) and find_spec("submitit") is None:
+        raise ConfigError('+cluster: expected Hydra\'s submitit launcher, found none: pip install "asr[cluster]"')
+
     errors: list[AsrError] = []
+    command, here = sys.argv, os.getpid()
 
     @hydra.main(config_path=str(resource_directory("configs")), config_name="config", version_base="1.3")
     def job(composed: DictConfig) -> None:
         if errors and isinstance(errors[-1], Interrupted):
             return  # Ctrl-C ends a sweep, not one of its jobs
+        sys.argv = command  # a launcher's process on another machine has its own
         try:
             config = resolve(composed, Config)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 config.run_dir = str(Path(HydraConfig.get().runtime.output_dir))
             train_stage(config) if rates is None else search_stage(config, rates)
-        except AsrError as error:  # Hydra would print a traceback, and end a sweep
-            errors.append(error)
+        except AsrError as error:
+            if os.getpid() != here:  # the launcher carries it home
+                raise
+            errors.append(error)  # Hydra would print a traceback, and end a sweep
 
     job()
     if errors:

@@ -37,6 +37,9 @@ from asr.training.replay import save_batch
 from asr.training.selection import ChosenMean, best_epochs, choose_mean
 from asr.training.task import Step, Task, Validation
 
+# Slurm's --signal sends such a signal before the time limit; Windows has none.
+WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
@@ -108,21 +111,28 @@ class Trainer:
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """Inside the block, Ctrl-C and SIGTERM let the step in hand finish, save, and raise `Interrupted`.
+        """Inside the block, Ctrl-C, SIGTERM and warnings of a time limit let the step in hand finish and be saved.
 
-        A second Ctrl-C stops at once.
+        Then `Interrupted` is raised. A second Ctrl-C stops at once. A warning that somebody else listens to, as
+        submitit does, which then asks Slurm to start the job again, is handed on to him when all is saved.
         """
+        warning: int | None = None
 
         def request_stop(number: int, _frame: FrameType | None) -> None:
+            nonlocal warning
             self._stop_requested = True
-            signal.signal(number, previous[signal.Signals(number)])
+            warning = number if number in WARNINGS else warning
+            signal.signal(number, previous[number])
 
-        previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        signals = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
+        previous = {number: signal.signal(number, request_stop) for number in signals}
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            if warning is not None and callable(previous[warning]):
+                signal.raise_signal(warning)
 
     def best_checkpoints(self) -> list[Path]:
         """Weights of the best epochs by the criterion, best first; of two equals the one of lower loss."""
