@@ -63,8 +63,9 @@ def _refuse_stale_store(environment: Mapping[str, str]) -> None:
     restarts = environment.get("TORCHELASTIC_MAX_RESTARTS", "0")
     if restarts != "0" and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise ConfigError(
-            f"torchrun --max-restarts {restarts} needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment: "
-            "without it restarted processes would look for those that died"
+            f"torchrun --max-restarts {restarts} needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, and "
+            "--standalone (--rdzv-backend c10d on several machines): without them restarted processes would look for "
+            "those that died"
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from asr.builders import build_tokenizer, check_case
 from asr.config import Config, to_json
 from asr.ctc import LabelSmoothing
+from asr.data.ahead import num_usable_cores
 from asr.data.audio_cache import AudioStore
 from asr.data.corpus import Corpus
 from asr.data.dataset import EncodedTexts, SpeechDataset, load_batches
@@ -36,6 +36,7 @@ from asr.data.usable import NAMED_DROPS, Limits, Usable, find_usable, read_usabl
 from asr.errors import ManifestError
 from asr.features import CORPUS_NORMALIZATIONS, GlobalStatistics
 from asr.files import replacing
+from asr.launcher import detect_launch
 from asr.processes import ALONE, Processes
 from asr.progress import track
 from asr.recognizer import Recognizer
@@ -178,8 +179,10 @@ def make_dataset(
     """The usable part of a corpus, its audio cached when that fits the budget; nothing is augmented."""
     kept = corpus.select(found.rows, found.durations)
     store = AudioStore(kept, config.data.sample_rate, kept.decode, kept.durations)
-    budget = int(config.machine.cache_gib * BYTES_PER_GIB)
-    if not store.fill(budget, num_threads=os.cpu_count() or 1, show_progress=console.is_terminal):
+    budget, processes_a_node = int(config.machine.cache_gib * BYTES_PER_GIB), detect_launch().processes_a_node
+    if not store.fill(
+        budget, num_threads=max(1, num_usable_cores() // processes_a_node), show_progress=console.is_terminal
+    ):
         console.print(
             f"decoded audio needs {store.expected_bytes() / BYTES_PER_GIB:.1f} GiB, machine.cache_gib allows "
             f"{config.machine.cache_gib:g}: it is read as it is needed"

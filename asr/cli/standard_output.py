@@ -23,7 +23,8 @@ def forgive_closed_pipes() -> None:
     """Let the command go on when standard output or standard error is a pipe whose reader has gone."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper):  # else it is closed, or caught by whoever called us
+        is_own = stream is getattr(sys, f"__{name}__")  # else it is caught by whoever called us
+        if is_own and isinstance(stream, io.TextIOWrapper):  # else it is closed
             pipe = io.BufferedWriter(ForgivingPipe(descriptor, "w", closefd=False))
             forgiving = io.TextIOWrapper(
                 pipe,

@@ -1,6 +1,7 @@
 """The directory of a run: its config, the environment it ran in, and whether it may go on there."""
 
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from asr.errors import ConfigError
-from asr.files import write_json
+from asr.files import scratch_folder, write_json
 
 CONFIG = "config.json"
 # Where a run lies, what it runs on and how its results are scored may change between stopping and going on.
@@ -31,7 +32,7 @@ def claim(run_dir: Path, config: Mapping[str, Any], defaults: Mapping[str, Any],
     Raises `ConfigError`, listing what differs, when the directory belongs to a run of another config.
     """
     path = run_dir / CONFIG
-    if path.is_file():
+    if not _create(path, config):
         there = with_defaults(json.loads(path.read_text(encoding="utf-8")), defaults)
         lines = difference(compared(there), compared(config))
         if lines:
@@ -40,9 +41,22 @@ def claim(run_dir: Path, config: Mapping[str, Any], defaults: Mapping[str, Any],
                 f"{run_dir} holds a run of another config (there -> asked for):\n  {listing}\n"
                 f"Choose another directory (run_dir=…, or -o), go back to that config, or delete {run_dir}."
             )
-        return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(path, config)
+
+
+def _create(path: Path, config: Mapping[str, Any]) -> bool:
+    """Write the config whole, unless there is one: of two runs that begin at the same moment only one does."""
+    if path.is_file():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(path) as folder:
+        write_json(folder / CONFIG, config)
+        try:
+            os.link(folder / CONFIG, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            (folder / CONFIG).replace(path)
+    return True
 
 
 def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
