@@ -61,7 +61,7 @@ def replay(path: Path, console: Console) -> None:
     recognizer.model.load_state_dict(saved.weights)
     nothing = SpeechDataset(AudioStore([], config.data.sample_rate), [])
     augment = build_spec_augment(config.augment)
-    task = AcousticTask(recognizer, augment, nothing, nothing, fabric.device, task_options(config))
+    task = AcousticTask(recognizer, augment, nothing, nothing, fabric.device, task_options(config, fabric.device))
     gradients = Gradients(fabric, task, fabric.setup(recognizer.model), config.seed, config.optim.weight_noise)
     batch = Batch(**saved.tensors, ids=tuple(saved.values["ids"]), seeds=tuple(saved.values["seeds"]))
     found = find_nonfinite(gradients, batch, saved.num_labels, saved.step)

@@ -209,7 +209,7 @@ class MachineConfig:
     precision: str = "auto"  # auto (bf16 where the hardware has it) | float32 | bf16
     num_threads: int = 0  # that compute; 0: all cores. Small models are fastest on one
     microbatch_seconds: float = 0.0  # padded audio that a process computes at once; 0: its whole share of a batch
-    num_workers: int = 1  # threads that load batches ahead
+    num_workers: int = -1  # threads that load ahead; -1: one a core that does not compute; 0: all load between steps
     cache_gib: float = 2.0  # of decoded audio in memory
 
 

@@ -93,7 +93,7 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
         data.train,
         data.dev,
         fabric.device,
-        task_options(config),
+        task_options(config, fabric.device),
         smoothing(config, recognizer, data.train),
         processes,
     )

@@ -18,8 +18,10 @@ from asr.data.manifest import read_manifest
 from asr.data.sampler import Curriculum
 from asr.errors import ConfigError
 from asr.language_config import LanguageConfig
+from asr.launcher import detect_launch
 from asr.training.acoustic_task import AcousticOptions
 from asr.training.clipping import Clipping
+from asr.training.fabric import loading_threads
 from asr.training.loop import LoopOptions
 from asr.training.optim import Schedule, make_optimizer
 
@@ -149,8 +151,10 @@ def norm_limit(config: OptimConfig) -> float:
     return config.clip_norm if config.clipping == "norm" else math.inf
 
 
-def task_options(config: Config) -> AcousticOptions:
-    """The task's share of the config."""
+def task_options(config: Config, device: torch.device) -> AcousticOptions:
+    """The task's share of the config, for a run on `device`."""
+    if config.machine.num_workers < -1:
+        raise ConfigError(f"machine.num_workers: expected -1, 0 or more, got {config.machine.num_workers}")
     for name, seconds in (
         ("data.batch_seconds", config.data.batch_seconds),
         ("machine.microbatch_seconds", config.machine.microbatch_seconds),
@@ -162,7 +166,7 @@ def task_options(config: Config) -> AcousticOptions:
         batch_seconds=config.data.batch_seconds,
         speeds=config.augment.speeds,
         num_samples=config.training.num_samples,
-        num_workers=config.machine.num_workers,
+        num_workers=loading_threads(config.machine.num_workers, device, detect_launch()),
         microbatch_seconds=config.machine.microbatch_seconds,
         criterion=config.training.criterion,
         curriculum=build_curriculum(config.data),

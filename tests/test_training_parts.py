@@ -15,6 +15,7 @@ from asr.data.manifest import write_manifest
 from asr.data.sampler import Curriculum
 from asr.errors import CheckpointError, ConfigError, OutputError
 from asr.files import scratch_folder
+from asr.launcher import Launch
 from asr.training.checkpoint import (
     average,
     list_checkpoints,
@@ -26,6 +27,7 @@ from asr.training.checkpoint import (
     save_checkpoint,
 )
 from asr.training.clipping import Clipping
+from asr.training.fabric import loading_threads
 from asr.training.monitor import Monitor, draw_curves
 from asr.training.optim import Schedule, count_newbob, count_plateaus, make_optimizer
 from asr.training.run_directory import claim
@@ -365,3 +367,25 @@ def test_nothing_asked_for_nothing_built():
 def test_options_that_make_no_sense_are_named(build, message):
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "cores", "threads", "processes_a_node", "expected"),
+    [
+        (3, "cpu", 4, 4, 1, 3),  # what is asked for
+        (0, "cuda", 16, 1, 1, 0),
+        (-1, "cpu", 4, 4, 1, 0),  # all compute: they load between the steps
+        (-1, "cpu", 4, 1, 1, 3),
+        (-1, "cpu", 4, 1, 4, 0),  # each process has one core
+        (-1, "cuda", 16, 1, 4, 4),
+        (-1, "cuda", 64, 1, 1, 8),  # beyond these a disk is what is waited for
+        (-1, "cuda", 4, 1, 8, 1),
+    ],
+)
+def test_threads_that_load_are_those_with_nothing_else_to_do(
+    monkeypatch, asked, device, cores, threads, processes_a_node, expected
+):
+    monkeypatch.setattr("asr.training.fabric.num_cores", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    launch = Launch("torchrun", 0, processes_a_node, 1)
+    assert loading_threads(asked, torch.device(device), launch) == expected

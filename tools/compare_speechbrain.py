@@ -385,7 +385,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help=f"audio of {SAMPLE_RATE} Hz with texts")
     parser.add_argument("--peer-python", required=True, help="the interpreter of SpeechBrain's environment")
     parser.add_argument("--threads", type=int, default=4, help="that compute, in each worker")
-    parser.add_argument("--workers", type=int, default=1, help="our threads that load")
+    parser.add_argument("--workers", type=int, default=0, help="our threads that load ahead; 0: all load between steps")
     parser.add_argument("--peer-workers", type=int, default=4, help="SpeechBrain's processes that load")
     parser.add_argument("--batch-seconds", type=float, default=160.0, help="padded audio in a batch")
     parser.add_argument("--batches", type=int, default=3, help="in a block")

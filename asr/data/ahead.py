@@ -14,10 +14,14 @@ Result = TypeVar("Result")
 MAX_THREADS = 8  # beyond these a disk is what is waited for
 
 
+def num_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def num_usable_cores() -> int:
     """The cores that this process may run on, at most MAX_THREADS."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_THREADS)
+    return min(num_cores(), MAX_THREADS)
 
 
 def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:

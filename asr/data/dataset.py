@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -161,21 +162,38 @@ def load_batches(
     unreadable: takes the ids of utterances whose audio cannot be read, each with the reason, and the batches come
         without them. Without it such audio is an error.
     """
-    load = partial(load_examples, dataset, unreadable=unreadable)
+    load = partial(load_examples, dataset, unreadable=unreadable, num_threads=threads_a_batch(num_workers))
     loaded = map_ahead(load, batches, num_workers) if num_workers > 0 else map(load, batches)
     yield from (collate(examples) for examples in loaded if examples)
 
 
+def threads_a_batch(num_workers: int) -> int:
+    """How many threads load one batch. Without workers that load ahead all do so together, between the steps.
+
+    Where the processor computes on all its cores that is faster than a worker beside: that would hold up one core at a
+    time, and at the end of each matrix product all others wait for it (`tools/bench.py training`).
+    """
+    return 1 if num_workers > 0 else torch.get_num_threads()
+
+
 def load_examples(
-    dataset: SpeechDataset, draws: Sequence[Draw], unreadable: dict[str, str] | None = None
+    dataset: SpeechDataset, draws: Sequence[Draw], unreadable: dict[str, str] | None = None, num_threads: int = 1
 ) -> list[Example]:
-    """Load and augment the utterances of one batch, but those that go into `unreadable`."""
-    examples = []
-    for draw in draws:
-        try:
-            examples.append(dataset[draw])
-        except AudioError as error:
-            if unreadable is None:
-                raise
-            unreadable[dataset.store.utterances[draw.index].id] = str(error)
-    return examples
+    """Load and augment the utterances of one batch by so many threads, but those that go into `unreadable`."""
+    load = partial(_load_example, dataset, unreadable=unreadable)
+    if num_threads == 1 or len(draws) < 2:
+        examples = list(map(load, draws))
+    else:
+        with ThreadPoolExecutor(min(num_threads, len(draws))) as pool:
+            examples = list(pool.map(load, draws))
+    return [example for example in examples if example is not None]
+
+
+def _load_example(dataset: SpeechDataset, draw: Draw, unreadable: dict[str, str] | None) -> Example | None:
+    try:
+        return dataset[draw]
+    except AudioError as error:
+        if unreadable is None:
+            raise
+        unreadable[dataset.store.utterances[draw.index].id] = str(error)
+        return None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from asr.augment import SpecAugment, draw_speeds
 from asr.ctc import LabelSmoothing, blank_share, check_targets, ctc_loss
 from asr.data.ahead import map_ahead
-from asr.data.dataset import SpeechDataset, collate, load_batches, load_examples
+from asr.data.dataset import SpeechDataset, collate, load_batches, load_examples, threads_a_batch
 from asr.data.sampler import (
     EVERYTHING_SHUFFLED,
     Curriculum,
@@ -173,7 +173,7 @@ class AcousticTask:
     def load(self, items: Sequence[Sequence[Draw]]) -> Iterator[Step]:
         """Load, augment and pad, ahead of the loop."""
         workers = self.options.num_workers
-        return map_ahead(self._load_step, items, workers) if workers > 0 else map(self._load_step, items)
+        yield from map_ahead(self._load_step, items, workers) if workers > 0 else map(self._load_step, items)
 
     def _load_step(self, draws: Sequence[Draw]) -> Step:
         num_labels = int(self.train_data.num_labels[[draw.index for draw in draws]].sum())
@@ -189,7 +189,8 @@ class AcousticTask:
 
     def load_whole(self, item: Sequence[Draw]) -> Batch:
         """Load, augment and pad draws as one batch."""
-        batch = collate(load_examples(self.train_data, item))
+        num_threads = threads_a_batch(self.options.num_workers)
+        batch = collate(load_examples(self.train_data, item, num_threads=num_threads))
         return batch.pin_memory() if self.device.type == "cuda" else batch  # a copy from there does not stop the queue
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
+from asr.data.ahead import MAX_THREADS, num_cores
 from asr.errors import ConfigError
 from asr.launcher import Launch, detect_launch
 from asr.processes import ALONE, Processes
@@ -76,6 +77,19 @@ def build_fabric(accelerator: str, precision: str, launch: Launch | None = None)
 def meet(device: str) -> Processes:
     """Join the processes that were launched together, where there are any, for work in float32 on `device`."""
     return processes_of(build_fabric(device, "float32")) if detect_launch().launcher != "none" else ALONE
+
+
+def loading_threads(asked: int, device: torch.device, launch: Launch) -> int:
+    """How many threads load ahead: what is asked for, or for -1 one for each core that would have nothing to do.
+
+    Beside a GPU those are all; where the processor computes on all of its cores there is none left, and a batch is
+    loaded by all threads between two steps.
+    """
+    if asked >= 0:
+        return asked
+    cores = num_cores() // launch.processes_a_node
+    spare = cores if device.type == "cuda" else cores - torch.get_num_threads()
+    return min(MAX_THREADS, max(1 if device.type == "cuda" else 0, spare))
 
 
 def processes_of(fabric: Fabric) -> Processes:
