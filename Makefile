@@ -40,6 +40,7 @@ format: .venv/installed  ## bring the code into form
 bench: .venv/installed  ## speed against references, in this machine's own ratios
 	$(BIN)/python tools/bench.py features
 	$(BIN)/python tools/bench.py recurrent
+	$(BIN)/python tools/bench.py training
 	$(BIN)/python tools/bench.py decoding
 	$(BIN)/python tools/bench.py scoring
 
