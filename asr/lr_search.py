@@ -23,7 +23,6 @@ from asr.training.guard import StepInfo
 from asr.training.loop import Trainer
 from asr.training.lr_finder import RangeTest, Suggestion, range_test, suggest
 from asr.training.monitor import Monitor
-from asr.training.optim import set_learning_rate
 from asr.training.task import Step, Task
 
 FOLDER = "lr_finder"  # in the run directory
@@ -72,9 +71,7 @@ def first_epoch(config: Config) -> int:
 
 def try_rates(trainer: Trainer, rates: Sequence[float], epoch: int, *, show_progress: bool) -> RangeTest:
     """Take the run's first steps, but with these rates instead of its schedule. Leaves the model useless."""
-    if trainer.load_initial_weights is not None:
-        trainer.load_initial_weights()
-    trainer.processes.copy_from_leader(list(trainer.task.model.state_dict().values()))
+    trainer.start()
     if trainer.probe is not None:
         trainer.probe(trainer.gradients, 0)
     trainer.model.train()
@@ -97,13 +94,8 @@ def steps(task: Task, epoch: int, num_steps: int) -> Iterator[Step]:
 
 
 def take_step(trainer: Trainer, number: int, work: Step, rate: float) -> float:
-    """Forward, backward, clip, update; the loss in nats a label, infinite when loss or gradient were not finite."""
-    set_learning_rate(trainer.optimizer, rate)
-    nats = trainer.gradients(work, number)
-    norm = trainer.options.clipping(trainer.model.parameters())
-    trainer.guard.judge(StepInfo(number, number, work.num_labels, rate), nats, norm)
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad(set_to_none=True)
+    """One step at a rate; the loss in nats a label, infinite when loss or gradient were not finite."""
+    trainer.update(work, StepInfo(number, number, work.num_labels, rate))
     (outcome,) = trainer.guard.read()
     return outcome.values["loss"] if outcome.was_applied else math.inf
 

@@ -159,21 +159,25 @@ class Trainer:
         self._read_back()
 
     def _step(self, work: Step, progress: float) -> None:
-        """Forward, backward, clip, update. The device is not waited for, but every `log_every_steps` steps."""
+        """One step of the run, read back every `log_every_steps` steps."""
         position = self.position
         lr = self.schedule(position.step, progress, position.error_rates)
-        set_learning_rate(self.optimizer, lr)
         watches = [watch(position.step, position.epoch) for watch in self.watches]
-        nats = self.gradients(work, position.step, watches)
+        self.update(work, StepInfo(position.step, position.batch, work.num_labels, lr), watches)
+        if position.step % self.options.log_every_steps == 0:
+            self._read_back()
+        position.step += 1
+
+    def update(self, work: Step, info: StepInfo, watches: Sequence[AbstractContextManager[None]] = ()) -> None:
+        """Forward, backward, clip, update. The device is not waited for: `guard.read` says what it came to."""
+        set_learning_rate(self.optimizer, info.lr)
+        nats = self.gradients(work, info.step, watches)
         norm = self.options.clipping(self.model.parameters())
-        applied = self.guard.judge(StepInfo(position.step, position.batch, work.num_labels, lr), nats, norm)
+        applied = self.guard.judge(info, nats, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(applied)
-        if position.step % self.options.log_every_steps == 0:
-            self._read_back()
-        position.step += 1
 
     def _read_back(self) -> None:
         """Hear from the device what the steps since the last time came to."""
@@ -284,10 +288,10 @@ class Trainer:
             self.guard.restore(position.nonfinite_in_a_row)
             self.monitor.note(f"resuming in epoch {position.epoch + 1} after step {position.step}")
         else:
-            self._start()
+            self.start()
         self.monitor.resume(self.position.step, self.position.epoch)
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Begin with the same weights everywhere: another processor may have drawn others in the last bit."""
         if self.load_initial_weights is not None:
             self.load_initial_weights()
