@@ -148,18 +148,17 @@ def plan_epoch(
     shaken = rng.uniform(1.0 - LENGTH_JITTER, 1.0 + LENGTH_JITTER, size=len(lengths))
     shaken *= lengths  # in place: of ten million utterances every array takes 80 MB
     num_used = math.ceil(curriculum.share(epoch) * len(lengths))
-    order = _by_length(shaken)[:num_used]
+    keys = _length_keys(shaken)
     del shaken
-    batches = fill_batches(lengths, order, budget)
+    batches = fill_batches(lengths, np.argsort(keys, kind="stable")[:num_used], budget)
     return batches if epoch < curriculum.sorted_epochs else batches.shuffled(rng)
 
 
-def _by_length(lengths: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices from short to long, in 65,536 steps of length: numpy sorts 16-bit keys in linear time."""
+def _length_keys(lengths: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """The lengths in 65,536 steps, for sorting: numpy sorts 16-bit keys in linear time. Scales `lengths` in place."""
     longest = lengths.max(initial=0.0)
-    keys = (lengths * (MAX_KEY / longest if longest > 0 else 0.0)).astype(np.uint16)
-    order: NDArray[np.int64] = np.argsort(keys, kind="stable")
-    return order
+    lengths *= MAX_KEY / longest if longest > 0 else 0.0
+    return lengths.astype(np.uint16)
 
 
 def largest_batch(lengths: NDArray[np.float64], budget: float, max_length: float) -> list[int]:
