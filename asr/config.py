@@ -136,7 +136,8 @@ class OptimConfig:
     clipping: str = "norm"  # norm | value | adaptive
     clip_norm: float = 5.0  # the limit: of the norm; of a component; of a unit's norm as a share of its weights'
     schedule: str = "cosine"  # cosine | one_cycle | plateau | newbob | constant, each after the warm-up
-    warmup_steps: int = 200
+    warmup_share: float = 0.1  # of the run: the rate rises during so much of it …
+    warmup_steps: int = 200  # … and during no more than so many steps; 0: no warm-up
     final_lr_share: float = 0.01  # cosine and one_cycle end there, plateau and newbob stop there
     plateau_factor: float = 0.5  # newbob's too
     plateau_patience: int = 2  # epochs
@@ -152,7 +153,7 @@ class TrainingConfig:
     """The loop."""
 
     epochs: int = 40
-    criterion: str = "wer"  # wer | loss: what is lowest on the development set in the best epoch
+    criterion: str = "cer"  # cer | wer | loss: what is lowest on the development set in the best epoch
     patience: int = 0  # epochs without a better one until it stops; 0: never
     average_best: int = 5  # the exported model is the mean of up to this many best epochs, by validation loss
     checkpoint_minutes: float = 10.0

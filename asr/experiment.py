@@ -57,8 +57,12 @@ class Run:
 def export(config: Config, run_dir: Path, run: Run, console: Console) -> Path:
     """Write the best mean of checkpoints as a model directory, with its validation figures on the card."""
     chosen = run.trainer.choose_mean()
-    wer = chosen.values["wer"]
-    console.print(f"exporting the {chosen.describe()}: validation WER {100 * wer:.2f}%", highlight=False)
+    wer, cer = chosen.values["wer"], chosen.values["cer"]
+    console.print(
+        f"exporting the {chosen.describe(run.trainer.task.criterion)}: on the development set WER {wer:.2%}, "
+        f"CER {cer:.2%}",
+        highlight=False,
+    )
     model_dir = run_dir / "model"
     if run.trainer.processes.is_leader:
         write_model(model_dir, model_files(config, run.recognizer), model_card(config, {"dev": chosen.values}))

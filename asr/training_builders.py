@@ -126,13 +126,14 @@ def build_schedule(config: OptimConfig) -> Schedule:
         return Schedule(
             config.schedule,
             config.lr,
-            config.warmup_steps,
-            config.final_lr_share,
-            config.plateau_factor,
-            config.plateau_patience,
-            config.newbob_threshold,
-            config.peak_share,
-            config.start_lr_share,
+            warmup_share=config.warmup_share,
+            warmup_steps=config.warmup_steps,
+            final_lr_share=config.final_lr_share,
+            plateau_factor=config.plateau_factor,
+            plateau_patience=config.plateau_patience,
+            newbob_threshold=config.newbob_threshold,
+            peak_share=config.peak_share,
+            start_lr_share=config.start_lr_share,
         )
     except ValueError as error:
         raise ConfigError(f"optim.schedule: {error}") from error

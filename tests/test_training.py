@@ -221,7 +221,8 @@ def test_the_exported_mean_is_the_one_that_validates_best(corpus, tmp_path):
     """Whichever of the two candidates that is."""
     with Monitor(tmp_path, 1) as monitor:
         (tmp_path / "run").mkdir()
-        trainer = build_run(configure(corpus, tmp_path / "run"), tmp_path / "run", monitor).trainer
+        config = configure(corpus, tmp_path / "run", "training.criterion=loss")
+        trainer = build_run(config, tmp_path / "run", monitor).trainer
         trainer.fit()
         chosen = trainer.choose_mean()
         losses = {}
@@ -232,22 +233,71 @@ def test_the_exported_mean_is_the_one_that_validates_best(corpus, tmp_path):
     assert len(chosen.checkpoints) == min(losses, key=losses.__getitem__)
 
 
-@pytest.mark.parametrize(("criterion", "best"), [("wer", 0), ("loss", 1)])
-def test_the_criterion_chooses_among_epochs(corpus, tmp_path, monkeypatch, criterion, best):
-    values = iter([{"wer": 0.1, "loss": 3.0}, {"wer": 0.3, "loss": 1.0}, {"wer": 0.2, "loss": 2.0}])
-    monkeypatch.setattr(
-        AcousticTask, "validate", lambda task: Validation({"cer": 0.1, "blank_share": 0.5} | next(values))
-    )
+# The first says nothing, the third says more that is right than the second, the second has the lowest loss.
+WEAK = [
+    {"wer": 1.0, "cer": 1.0, "loss": 2.0, "said_share": 0.0},
+    {"wer": 1.04, "cer": 0.7, "loss": 1.0, "said_share": 0.6},
+    {"wer": 1.05, "cer": 0.66, "loss": 3.0, "said_share": 0.5},
+]
+STRONG = [
+    {"wer": 0.1, "cer": 0.06, "loss": 3.0, "said_share": 1.0},
+    {"wer": 0.3, "cer": 0.05, "loss": 1.0, "said_share": 1.0},
+    {"wer": 0.2, "cer": 0.04, "loss": 2.0, "said_share": 1.0},
+]
+
+
+def validating(monkeypatch, values):
+    """Let the next validations find these values."""
+    values = iter(values)
+    monkeypatch.setattr(AcousticTask, "validate", lambda task: Validation({"blank_share": 0.5} | next(values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "criterion", "best"),
+    [
+        (WEAK, "cer", [2, 1, 0]),
+        (WEAK, "wer", [1, 2, 0]),
+        (WEAK, "loss", [1, 2, 0]),
+        (STRONG, "cer", [2, 1, 0]),
+        (STRONG, "wer", [0, 2, 1]),
+        (STRONG, "loss", [1, 2, 0]),
+    ],
+)
+def test_the_criterion_chooses_among_epochs(corpus, tmp_path, monkeypatch, values, criterion, best):
+    validating(monkeypatch, values)
     (tmp_path / "run").mkdir()
-    overrides = [f"training.criterion={criterion}", "training.epochs=3", "training.average_best=1"]
+    overrides = [f"training.criterion={criterion}", "training.epochs=3", "training.average_best=3"]
     with Monitor(tmp_path, 3) as monitor:
         trainer = build_run(configure(corpus, tmp_path / "run", *overrides), tmp_path / "run", monitor).trainer
         trainer.fit()
-    assert [checkpoint_number(path) for path in trainer.best_checkpoints()] == [best]
+    assert [checkpoint_number(path) for path in trainer.best_checkpoints()] == best
+
+
+@pytest.mark.parametrize(
+    ("means", "chosen"),
+    [
+        (WEAK, [3]),  # its loss is the highest, but nothing comes near its CER
+        ([STRONG[2], WEAK[0], STRONG[1] | {"cer": 0.0415}], [1, 2, 3]),  # a hair worse by CER, with half the loss
+        ([WEAK[0], WEAK[0] | {"loss": 1.9}, WEAK[0]], [2, 3]),  # none says anything
+    ],
+)
+def test_a_mean_that_says_less_is_not_exported_for_its_loss(corpus, tmp_path, monkeypatch, means, chosen):
+    (tmp_path / "run").mkdir()
+    means = means if means is not WEAK else WEAK[::-1]
+    with Monitor(tmp_path, 3) as monitor:
+        config = configure(corpus, tmp_path / "run", "training.average_best=3", "training.criterion=cer")
+        trainer = build_run(config, tmp_path / "run", monitor).trainer
+        with monkeypatch.context() as patch:
+            validating(patch, WEAK)  # best last
+            trainer.fit()
+        validating(monkeypatch, means)
+        exported = trainer.choose_mean()
+    assert exported.epochs == chosen
+    assert exported.describe("cer").endswith("the best by CER")
 
 
 def test_an_unknown_criterion_is_refused(corpus, tmp_path):
-    with pytest.raises(ConfigError, match="wer or loss, got 'accuracy'"):
+    with pytest.raises(ConfigError, match="cer, wer or loss, got 'accuracy'"):
         train_stage(configure(corpus, tmp_path / "run", "training.criterion=accuracy"))
 
 

@@ -145,26 +145,38 @@ def test_biases_are_not_decayed():
 
 
 def test_schedules_by_hand():
-    cosine = Schedule("cosine", lr=1.0, warmup_steps=4, final_lr_share=0.1)
+    cosine = Schedule("cosine", lr=1.0, warmup_share=1.0, warmup_steps=4, final_lr_share=0.1)
     assert [cosine(step, 0.0, []) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert cosine(100, 0.5, []) == pytest.approx(0.1 + 0.9 * 0.5)
     assert cosine(100, 1.0, []) == pytest.approx(0.1)
-    plateau = Schedule("plateau", 1.0, 0, 0.1, plateau_factor=0.5, plateau_patience=2)
+    plateau = Schedule("plateau", 1.0, 0.1, plateau_factor=0.5, plateau_patience=2)
     assert plateau(9, 0.5, [0.5, 0.4, 0.41, 0.42, 0.43]) == 0.5
     assert plateau(9, 0.5, [0.5] + [0.6] * 100) == 0.1
-    assert Schedule("constant", 1.0, 2, 0.1)(1, 0.9, [0.5, 0.6]) == 1.0
+    assert Schedule("constant", 1.0, 0.1)(1, 0.9, [0.5, 0.6]) == 1.0
     with pytest.raises(ValueError, match="newbob or constant, got 'linear'"):
-        Schedule("linear", 1.0, 0, 0.1)
+        Schedule("linear", 1.0, 0.1)
+
+
+@pytest.mark.parametrize("num_steps", [4, 120, 1000, 100_000])
+def test_however_short_a_run_is_its_rate_arrives(num_steps):
+    """A tenth of the run, at most 200 steps: of 120 steps 12, where a warm-up of 200 steps would end at 0.6."""
+    schedule = Schedule("constant", 1.0, 0.1, warmup_share=0.1, warmup_steps=200)
+    rates = [schedule(step, step / num_steps, []) for step in range(num_steps)]
+    assert rates.index(1.0) == min(-(-num_steps // 10), 199)
+    assert rates == sorted(rates)
+    assert rates[0] == 1 / 200
+    assert Schedule("constant", 1.0, 0.1, warmup_share=0.0, warmup_steps=200)(0, 0.0, []) == 1.0
+    assert Schedule("constant", 1.0, 0.1, warmup_share=0.1, warmup_steps=0)(0, 0.0, []) == 1.0
 
 
 def test_one_cycle_by_hand():
     """Up from 0.1 to 1 in the first 40 % of the run, down to 0.02 in the rest: half-way is the mean of both ends."""
-    cycle = Schedule("one_cycle", 2.0, 0, final_lr_share=0.02, peak_share=0.4, start_lr_share=0.1)
+    cycle = Schedule("one_cycle", 2.0, final_lr_share=0.02, peak_share=0.4, start_lr_share=0.1)
     shares = [cycle(0, progress, []) / 2.0 for progress in (0.0, 0.2, 0.4, 0.7, 1.0)]
     assert shares == pytest.approx([0.1, 0.55, 1.0, 0.51, 0.02])
-    assert Schedule("one_cycle", 2.0, 4, 0.02, peak_share=0.4)(0, 0.4, []) == 0.5  # a warm-up multiplies
+    assert Schedule("one_cycle", 2.0, 0.02, 1.0, 4, peak_share=0.2)(0, 0.2, []) == 0.5  # a warm-up multiplies
     with pytest.raises(ValueError, match="peak_share"):
-        Schedule("one_cycle", 1.0, 0, 0.1, peak_share=1.0)
+        Schedule("one_cycle", 1.0, 0.1, peak_share=1.0)
 
 
 def test_one_cycle_equals_pytorchs():
@@ -174,7 +186,7 @@ def test_one_cycle_equals_pytorchs():
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.1, num_steps, pct_start=0.3, div_factor=25.0, final_div_factor=4.0, cycle_momentum=False
     )
-    ours = Schedule("one_cycle", 0.1, 0, final_lr_share=0.01, peak_share=0.3, start_lr_share=0.04)
+    ours = Schedule("one_cycle", 0.1, final_lr_share=0.01, peak_share=0.3, start_lr_share=0.04)
     for step in range(num_steps):
         rate = ours(step, (step + 1) / num_steps, [])
         # on the way up theirs begins at step 0, so that there the two differ by less than a step's worth
@@ -185,7 +197,7 @@ def test_one_cycle_equals_pytorchs():
 
 def test_newbob_by_hand():
     """0.4 -> 0.399 is an improvement of a quarter per cent, too little: halved there and with every epoch after."""
-    newbob = Schedule("newbob", 1.0, 0, 0.1, plateau_factor=0.5, newbob_threshold=0.005)
+    newbob = Schedule("newbob", 1.0, 0.1, plateau_factor=0.5, newbob_threshold=0.005)
     rates = [0.5, 0.4, 0.399, 0.3, 0.2, 0.1, 0.05]
     assert [newbob(9, 0.5, rates[:epochs]) for epochs in range(8)] == [1, 1, 1, 0.5, 0.25, 0.125, 0.1, 0.1]
 

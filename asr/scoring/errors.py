@@ -74,6 +74,11 @@ class ErrorCounts:
         return self.hits + self.substitutions + self.deletions
 
     @property
+    def hypothesis_length(self) -> int:
+        """Tokens in the hypothesis."""
+        return self.hits + self.substitutions + self.insertions
+
+    @property
     def rate(self) -> float:
         """Errors over reference tokens; without reference tokens 0.0 if nothing was inserted, else infinity."""
         if self.reference_length:

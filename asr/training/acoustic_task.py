@@ -35,7 +35,7 @@ from asr.training.task import Step, Validation
 from asr.types import Batch
 
 NAMED_UTTERANCES = 5  # in messages about a batch
-CRITERIA = ("wer", "loss")
+CRITERIA = ("cer", "wer", "loss")
 ALL_BLANK = 0.999
 ALL_BLANK_HINT = (
     "[yellow]  only blanks so far: usual in the first epochs; if it stays so, lower the learning rate "
@@ -53,7 +53,7 @@ class AcousticOptions:
     num_samples: int
     num_workers: int
     microbatch_seconds: float = 0.0
-    criterion: str = "wer"
+    criterion: str = "cer"
     curriculum: Curriculum = EVERYTHING_SHUFFLED
 
 
@@ -94,8 +94,8 @@ class AcousticPlan(Sequence[list[Draw]]):
 class AcousticTask:
     """Teaches `recognizer`'s model the utterances of `train`; `dev` chooses among epochs.
 
-    Raises `ConfigError` for a criterion that is neither "wer" nor "loss", and for batches that are to be computed in
-    parts when the model has batch norm, whose statistics are those of a whole batch.
+    Raises `ConfigError` for a criterion that is none of "cer", "wer" and "loss", and for batches that are to be
+    computed in parts when the model has batch norm, whose statistics are those of a whole batch.
     """
 
     def __init__(
@@ -249,6 +249,7 @@ class AcousticTask:
             "loss": sum(batch.nats for batch in judged) / max(1, int(self.dev_data.num_labels.sum())),
             "wer": result.wer,
             "cer": result.cer,
+            "said_share": result.characters.hypothesis_length / max(1, result.characters.reference_length),
             "blank_share": sum(b.num_blanks for b in judged) / max(1, sum(b.num_frames for b in judged)),
         }
         return Validation(values, self._samples(result), [ALL_BLANK_HINT] if values["blank_share"] > ALL_BLANK else [])
@@ -281,5 +282,5 @@ class AcousticTask:
 
 def _checked_criterion(name: str) -> str:
     if name not in CRITERIA:
-        raise ConfigError(f"training.criterion: expected {' or '.join(CRITERIA)}, got {name!r}")
+        raise ConfigError(f"training.criterion: expected {', '.join(CRITERIA[:-1])} or {CRITERIA[-1]}, got {name!r}")
     return name

@@ -34,7 +34,7 @@ from asr.training.monitor import Monitor
 from asr.training.optim import Schedule, set_learning_rate
 from asr.training.position import Position, restore_position, save_position
 from asr.training.replay import save_batch
-from asr.training.selection import ChosenMean, best_epochs, choose_mean
+from asr.training.selection import ChosenMean, best_epochs, choose_mean, ranked
 from asr.training.task import Step, Task, Validation
 
 # Slurm's --signal sends such a signal before the time limit; Windows has none.
@@ -139,7 +139,7 @@ class Trainer:
         return best_epochs(self.checkpoints, self.position, self.options.average_best)
 
     def choose_mean(self) -> ChosenMean:
-        """Load the mean of the best epochs: of as many as give the lowest validation loss."""
+        """Load the mean of the best epochs: of as many as do best together."""
         best = self.best_checkpoints() if self.processes.is_leader else []
         return choose_mean(self.task, best, self.monitor.note, self.processes)
 
@@ -225,12 +225,12 @@ class Trainer:
     def _validate(self) -> None:
         """Judge the epoch's weights, and keep them if they are among the best."""
         position, validation = self.position, self.task.validate()
-        criterion = validation.values[self.task.criterion]
-        self._report(validation, is_best=criterion < min(position.error_rates, default=math.inf))
-        position.error_rates.append(criterion)
+        figure = ranked(validation.values, self.task.criterion)
+        self._report(validation, is_best=figure < min(position.error_rates, default=math.inf))
+        position.error_rates.append(figure)
         position.losses.append(validation.values["loss"])
         if self.processes.is_leader:
-            state = {self.task.criterion: criterion}
+            state = {self.task.criterion: validation.values[self.task.criterion]}
             save_checkpoint(self.checkpoints, "epoch", position.epoch, self.task.model.state_dict(), state)
             remove_all_but(self.checkpoints, "epoch", self.best_checkpoints())
 

@@ -36,7 +36,10 @@ SCHEDULES = ("cosine", "one_cycle", "plateau", "newbob", "constant")
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The learning rate: linear warm-up over the first steps, and `name` over the whole run.
+    """The learning rate: a linear warm-up, and `name` over the whole run.
+
+    The warm-up takes `warmup_share` of the run, but no more than `warmup_steps` steps: however short a run is, it
+    arrives at its rate, and a long one does not wait for it. 0 of either is none.
 
     cosine: half a cosine from `lr` down to the final share of it (Loshchilov & Hutter 2017, without restarts).
     one_cycle: up from `start_lr_share` of `lr` to all of it, which `peak_share` of the run takes, and down to the
@@ -48,8 +51,9 @@ class Schedule:
 
     name: str  # one of SCHEDULES
     lr: float
-    warmup_steps: int
     final_lr_share: float
+    warmup_share: float = 0.0
+    warmup_steps: int = 0
     plateau_factor: float = 0.5
     plateau_patience: int = 2
     newbob_threshold: float = 0.005
@@ -67,7 +71,7 @@ class Schedule:
 
         progress: the share of the run that is done, 0-1; error_rates: the validation results of the epochs so far.
         """
-        warmth = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        warmth = self._warmth(step, progress)
         match self.name:
             case "cosine":
                 return self.lr * warmth * half_cosine(1.0, self.final_lr_share, progress)
@@ -80,6 +84,11 @@ class Schedule:
                 reductions = count_newbob(error_rates, self.newbob_threshold)
                 return self.lr * warmth * max(self.final_lr_share, self.plateau_factor**reductions)
         return self.lr * warmth
+
+    def _warmth(self, step: int, progress: float) -> float:
+        if self.warmup_steps == 0 or self.warmup_share == 0.0:
+            return 1.0
+        return min(1.0, max((step + 1) / self.warmup_steps, progress / self.warmup_share))
 
     def _cycle(self, progress: float) -> float:
         """The share of `lr`."""

@@ -36,7 +36,7 @@ class Position:
     epoch_labels: int = 0
     skipped_steps: int = 0
     nonfinite_in_a_row: int = 0  # steps skipped since the last one that was not
-    error_rates: list[float] = field(default_factory=list)  # of each epoch: the task's criterion, such as the WER
+    error_rates: list[float] = field(default_factory=list)  # of each epoch: what ranks it, see `selection.ranked`
     losses: list[float] = field(default_factory=list)  # validation loss of each epoch
 
 

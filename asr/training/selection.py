@@ -1,8 +1,12 @@
-"""Which of a run's epochs are exported: the best by the criterion, and as many of them as do best together."""
+"""Which of a run's epochs are exported: the best by the criterion, and as many of them as do best together.
+
+The character error rate orders weak models as a reader would: of two whose words are nearly all wrong, the one that
+spells more of them. Word error rates do not: a model that says nothing has 100 %, one that says something often more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +14,24 @@ from asr.processes import ALONE, Processes
 from asr.training.checkpoint import average, checkpoint_number, list_checkpoints, only_whole
 from asr.training.position import Position
 from asr.training.task import Task
+
+SILENT = 1000.0  # above every error rate and loss, see `ranked`
+CLOSE = 1.05  # error rates that differ by less than a twentieth differ by chance
+
+
+def ranked(values: Mapping[str, float], criterion: str) -> float:
+    """The figure by which models are ranked, the lower the better: the criterion.
+
+    A model that says nothing has a figure above that of each one that says something, which falls with its loss.
+
+    >>> ranked({"cer": 0.66, "loss": 3.0, "said_share": 0.5}, "cer")
+    0.66
+    >>> ranked({"cer": 1.0, "loss": 3.0, "said_share": 0.0}, "cer")
+    4000.0
+    """
+    if values.get("said_share", 1.0) > 0.0:
+        return values[criterion]
+    return SILENT * (1.0 + values["loss"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +41,21 @@ class ChosenMean:
     checkpoints: list[Path]  # none: the weights as they were after the last epoch
     values: dict[str, float]
 
-    def describe(self) -> str:
-        """Which epochs these are."""
-        epochs = sorted(checkpoint_number(path) + 1 for path in self.checkpoints)
-        if not epochs:
-            return "last epoch"
-        return f"mean of the epochs {', '.join(map(str, epochs))}" if len(epochs) > 1 else f"epoch {epochs[0]}"
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs that are in it, from 1; none: the weights as they were after the last one."""
+        return sorted(checkpoint_number(path) + 1 for path in self.checkpoints)
+
+    def describe(self, criterion: str) -> str:
+        """Which epochs these are, and why."""
+        name = criterion.upper() if criterion in ("cer", "wer") else criterion
+        match self.epochs:
+            case []:
+                return "last epoch"
+            case [epoch]:
+                return f"epoch {epoch}, the best by {name}"
+            case epochs:
+                return f"mean of the epochs {', '.join(map(str, epochs))}, the best by {name}"
 
 
 def best_epochs(directory: Path, position: Position, number: int) -> list[Path]:
@@ -41,12 +72,12 @@ def best_epochs(directory: Path, position: Position, number: int) -> list[Path]:
 def choose_mean(
     task: Task, best: Sequence[Path], note: Callable[[str], None], processes: Processes = ALONE
 ) -> ChosenMean:
-    """Load the mean of the best epochs: of as many as give the lowest validation loss.
+    """Load the mean of the best epochs: of as many as do best together.
 
     The mean of neighbours in a flat valley beats each of them (Izmailov et al. 2018). Where a short run is still on
-    its way down, the mean lies behind the best epoch instead. The loss decides, because the error rates of such
-    candidates differ by a few words, which is chance. Damaged checkpoints are named and left out; when none is left,
-    the weights that `task`'s model has, those after the last epoch, are taken.
+    its way down, the mean lies behind the best epoch instead. Among candidates whose criterion is close to the lowest,
+    where a few words decide, which is chance, the loss chooses. Damaged checkpoints are named and left out; when none
+    is left, the weights that `task`'s model has, those after the last epoch, are taken.
     """
     found = only_whole(best, lambda message: note(f"{message}; this epoch is left out")) if processes.is_leader else []
     whole = processes.from_leader(found)
@@ -54,7 +85,9 @@ def choose_mean(
     if not candidates:
         note("no checkpoint of a good epoch is whole: the weights after the last epoch are taken")
         return ChosenMean([], task.validate().values)
-    chosen = min(candidates, key=lambda candidate: candidate.values["loss"])
+    figures = [ranked(candidate.values, task.criterion) for candidate in candidates]
+    close = [candidate for candidate, figure in zip(candidates, figures) if figure <= CLOSE * min(figures)]
+    chosen = min(close, key=lambda candidate: candidate.values["loss"])
     task.model.load_state_dict(average(chosen.checkpoints))
     return chosen
 
