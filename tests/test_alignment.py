@@ -2,6 +2,10 @@
 
 import itertools
 import math
+import re
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from helpers import needs_real_speech, real_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import asr
 from asr.ctc import collapse, required_frames
 from asr.decoding.alignment import TokenRuns, align, spans_of_text, words_from_runs
 from asr.decoding.greedy import GreedyDecoder
@@ -143,10 +148,46 @@ def test_text_of_probability_zero_and_broken_numbers_name_the_utterance():
             align(log_probs, [1], "u-17")
 
 
-def test_more_than_the_kernel_can_number_is_refused():
-    long = torch.zeros(50_000, 2)  # 50 000 frames × 50 001 states
-    with pytest.raises(TargetError, match="u-17 is too long to align at once: 50000 frames with 25000 labels"):
-        align(long, [1] * 25_000, "u-17")
+def test_a_table_of_more_than_two_to_the_31_states_in_bounded_memory():
+    num_frames, num_tokens = 60_000, 20_000  # half an hour of 30 ms frames
+    assert num_frames * (2 * num_tokens + 1) > 2**31
+    generator = np.random.default_rng(0)
+    starts = np.sort(generator.choice(num_frames // 2, num_tokens, replace=False)) * 2  # never side by side
+    tokens = generator.integers(1, 4, num_tokens)
+    labels = np.zeros(num_frames, dtype=np.int64)
+    labels[starts] = tokens
+    log_probs = torch.full((num_frames, 4), math.log(0.1))
+    log_probs[torch.arange(num_frames), torch.from_numpy(labels)] = math.log(0.7)
+    tracemalloc.start()
+    runs = align(log_probs, tokens.tolist(), "u")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert runs.starts.tolist() == starts.tolist()
+    assert runs.ends.tolist() == (starts + 1).tolist()
+    assert peak < 50e6  # the table at a byte for each state would be 2.4 GB
+
+
+def score(log_probs: torch.Tensor, path: Sequence[int]) -> float:
+    return float(log_probs.double()[torch.arange(len(path)), torch.tensor(path)].sum())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=40), st.integers(0, 1000), st.integers(0, 2**31))
+def test_it_is_as_likely_as_the_path_of_torchaudio(tokens, num_spare, seed):
+    forced_align = pytest.importorskip("torchaudio").functional.forced_align
+    log_probs = random_log_probs(required_frames(tokens) + num_spare, seed, vocab_size=5)
+    ours = path_of(align(log_probs, tokens, "u"), len(log_probs))
+    theirs = forced_align(log_probs[None], torch.tensor([tokens]), blank=BLANK)[0][0].tolist()
+    assert collapse(ours) == tokens
+    # ours adds up in float64, theirs in float32
+    assert score(log_probs, ours) == pytest.approx(score(log_probs, theirs), rel=1e-6)
+
+
+def test_nothing_of_the_package_imports_torchaudio():
+    imports = re.compile(r"^\s*(?:import|from) torchaudio\b", re.MULTILINE)
+    sources = list(Path(asr.__file__).parent.rglob("*.py"))
+    assert len(sources) > 100
+    assert [path.name for path in sources if imports.search(path.read_text(encoding="utf-8"))] == []
 
 
 paths = st.lists(st.integers(0, 3), max_size=30)

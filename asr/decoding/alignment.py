@@ -1,8 +1,11 @@
 """Where tokens and words lie in the audio, and how sure the model is of them.
 
 Forced alignment finds the likeliest path of frame labels that spells given tokens: the Viterbi algorithm on the
-graph of Graves et al. 2006, in torchaudio's kernel. A decoder's hypothesis and a transcript are aligned alike, so
-that times and confidences mean the same whatever found the words.
+graph of Graves et al. 2006, in the compiled loops of asr/decoding/alignment_kernel.py. A decoder's hypothesis and a
+transcript are aligned alike, so that times and confidences mean the same whatever found the words.
+
+Nothing here lets torch compute: its threads meet at the end of each operation, and on a busy machine that is a wait of
+milliseconds for work of microseconds.
 """
 
 from __future__ import annotations
@@ -17,12 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.ctc import BLANK, check_targets
+from asr.decoding.alignment_kernel import IN_BLANK, best_path
 from asr.errors import ConfigError, ModelError, TargetError
 from asr.text.tokens import SPACE, Tokenizer, TokenSpan
 from asr.types import Seconds, Word
-
-# torchaudio's kernel numbers its table of (2U + 1) × T states with 32-bit integers and crashes where they end.
-MAX_TABLE_SIZE = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,27 @@ def check_temperature(temperature: float) -> float:
     return temperature
 
 
-def tempered_log_probs(log_probs: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def tempered_log_probs(
+    log_probs: NDArray[np.float32], labels: NDArray[np.integer], temperature: float
+) -> NDArray[np.float32]:
     """Each frame's label under softmax(log_probs / temperature) (Guo et al. 2017, "On Calibration …").
 
-    log_probs: (..., V); labels: (...) int64. Returns (...) float32, zero at most.
+    log_probs: (T, V); labels: (T,). Returns (T,) float32, zero at most.
     """
-    scaled = log_probs.float() / temperature
-    own = scaled.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-    return (own - scaled.logsumexp(dim=-1)).clamp(max=0.0)  # rounding could make a probability of 1 a little more
+    scaled = log_probs / np.float32(temperature)
+    scaled -= scaled.max(axis=1, keepdims=True)
+    own = scaled[np.arange(len(scaled)), labels]
+    # rounding could make a probability of 1 a little more
+    tempered: NDArray[np.float32] = np.minimum(own - np.log(np.exp(scaled).sum(axis=1)), np.float32(0.0))
+    return tempered
+
+
+def host_array(log_probs: Tensor | NDArray[np.floating]) -> NDArray[np.float32]:
+    """Log-probabilities of any float type, on any device, as a contiguous array of float32 on the host."""
+    if isinstance(log_probs, Tensor):
+        log_probs = log_probs.detach().cpu()
+        log_probs = (log_probs.float() if log_probs.dtype == torch.bfloat16 else log_probs).numpy()  # numpy has none
+    return np.ascontiguousarray(log_probs, dtype=np.float32)
 
 
 def check_log_probs(log_probs: NDArray[np.float32], utterance: str) -> None:
@@ -71,7 +85,7 @@ def check_log_probs(log_probs: NDArray[np.float32], utterance: str) -> None:
 
 
 def align(
-    log_probs: Tensor,
+    log_probs: Tensor | NDArray[np.floating],
     tokens: Sequence[int],
     utterance: str,
     *,
@@ -88,38 +102,33 @@ def align(
         blank_id: of the CTC blank.
 
     Raises:
-        TargetError: the tokens do not fit: too few frames, a label that there is not, the blank among them, a
-            probability of zero, or more than the kernel can hold.
+        TargetError: the tokens do not fit: too few frames, a label that there is not, the blank among them, or a
+            probability of zero.
         ModelError: NaN or +inf among the log-probabilities.
     """
     num_frames, vocab_size = log_probs.shape
     check_targets([tokens], [num_frames], vocab_size, [utterance], blank_id)
-    log_probs = log_probs.detach().float().cpu().contiguous()  # the kernel reads its rows one after another
-    check_log_probs(log_probs.numpy(), utterance)
-    if not tokens:
+    check_temperature(confidence_temperature)
+    frames = host_array(log_probs)
+    check_log_probs(frames, utterance)
+    labels = np.array(tokens, dtype=np.uint32)
+    if len(labels) == 0:
         return token_runs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-    if (2 * len(tokens) + 1) * num_frames > MAX_TABLE_SIZE:
-        raise TargetError(
-            f"utterance {utterance} is too long to align at once: {num_frames} frames with {len(tokens)} labels; "
-            "cut it into parts of some minutes"
-        )
-    labels = _viterbi(log_probs, tokens, blank_id)
-    if not torch.isfinite(log_probs.gather(1, labels[:, None])).all():
+    positions = best_path(frames, labels, np.zeros(num_frames, dtype=np.float32), blank_id)
+    if len(positions) == 0:
         raise TargetError(
             f"no path of utterance {utterance} spells its {len(tokens)} labels with a probability above 0"
         )
-    confidences = tempered_log_probs(log_probs, labels, check_temperature(confidence_temperature))
-    return token_runs(labels.numpy(), confidences.numpy(), blank_id)
-
-
-def _viterbi(log_probs: Tensor, tokens: Sequence[int], blank_id: int) -> Tensor:
-    """The (T,) labels of the best path."""
-    from torchaudio.functional import forced_align
-
-    with torch.no_grad():
-        paths, _ = forced_align(log_probs[None], torch.tensor([list(tokens)]), blank=blank_id)
-    labels: Tensor = paths[0].long()
-    return labels
+    spoken = np.flatnonzero(positions != IN_BLANK)
+    path = positions[spoken]
+    starts = np.flatnonzero(np.diff(path, prepend=-1))  # in `path`, of each token's run
+    confidences = tempered_log_probs(frames[spoken], labels[path], confidence_temperature)
+    return TokenRuns(
+        tokens=labels.astype(np.int64),
+        starts=spoken[starts],
+        ends=spoken[np.append(starts[1:], len(path)) - 1] + 1,
+        log_confidences=np.maximum.reduceat(confidences, starts),
+    )
 
 
 def words_from_runs(

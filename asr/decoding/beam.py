@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.compiled_search import CompiledSearch
@@ -150,7 +151,7 @@ class BeamDecoder:
             if not finalists:
                 raise ModelError(_nothing_left(ids[index], 0))
             aligner = self.aligner(ids[index])
-            aligner.accept(rows[index].float().cpu())
+            aligner.accept(rows[index])
             searches[index] = self.with_all_paths(finalists, aligner), aligner
         long = [index for index in range(len(rows)) if index not in searches]
         searches.update(zip(long, self._search([rows[i] for i in long], [ids[i] for i in long], pool)))
@@ -219,9 +220,9 @@ class BeamDecoder:
         return ScoreParts(finalist.acoustic, float(model), float(words), float(hot))
 
 
-def _log_probs(frames: Tensor, labellings: Sequence[Sequence[int]]) -> list[float]:
+def _log_probs(frames: NDArray[np.float32], labellings: Sequence[Sequence[int]]) -> list[float]:
     """ln p of each labelling, all its paths; frames: (T, V) log-probabilities."""
-    probs = np.exp(frames.numpy().astype(np.float64))
+    probs = np.exp(frames.astype(np.float64))
     tokens = np.concatenate([np.array(labelling, np.int64) for labelling in labellings])
     ends = np.cumsum([len(labelling) for labelling in labellings])
     return [float(value) for value in labelling_log_probs(probs, tokens, ends)]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.alignment import (
-    check_log_probs,
     check_temperature,
+    host_array,
     tempered_log_probs,
     token_runs,
     words_from_runs,
 )
+from asr.errors import ModelError
 from asr.text.tokens import Tokenizer
 from asr.types import Hypothesis, ScoreParts, Seconds
 
@@ -43,15 +45,15 @@ class GreedyDecoder:
 
     def decode(self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]) -> list[Hypothesis]:
         """(B, T, V) log-probabilities and (B,) lengths -> one hypothesis for each utterance."""
-        best, labels = log_probs.max(dim=-1)  # (B, T, V) -> (B, T), on the model's device
-        confidences = tempered_log_probs(log_probs, labels, self.confidence_temperature)
-        frames = [tensor.cpu().numpy() for tensor in (labels, best.float(), confidences)]
-        hypotheses = []
-        for row, (length, utterance) in enumerate(zip(lengths.tolist(), ids, strict=True)):
-            stream = self.stream(utterance)
-            stream.accept_best(*(values[row, :length] for values in frames))
-            hypotheses.append(stream.finish())
-        return hypotheses
+        streams = [self.stream(utterance) for utterance in ids]
+        if log_probs.is_cpu:
+            for stream, row, length in zip(streams, log_probs, lengths.tolist(), strict=True):
+                stream.accept(row[:length])
+        else:
+            found = _best_on_device(log_probs, self.confidence_temperature)
+            for row, (stream, length) in enumerate(zip(streams, lengths.tolist(), strict=True)):
+                stream.accept_best(*(values[row, :length] for values in found))
+        return [stream.finish() for stream in streams]
 
     def stream(self, utterance: str) -> GreedyStream:
         """Decode one recording piece by piece; whatever the pieces, the result is that of the whole."""
@@ -70,16 +72,24 @@ class GreedyStream:
 
     def accept(self, log_probs: Tensor) -> None:
         """Take the next (T, V) log-probabilities."""
-        best, labels = log_probs.max(dim=-1)
-        confidences = tempered_log_probs(log_probs, labels, self._decoder.confidence_temperature)
-        self.accept_best(labels.cpu().numpy(), best.float().cpu().numpy(), confidences.cpu().numpy())
+        frames = host_array(log_probs)
+        if len(frames) == 0:
+            return
+        labels = frames.argmax(axis=1)
+        best = frames[np.arange(len(frames)), labels]
+        confidences = np.zeros_like(best)  # those of blanks are not looked at
+        spoken = labels != self._decoder.tokenizer.blank_id
+        confidences[spoken] = tempered_log_probs(frames[spoken], labels[spoken], self._decoder.confidence_temperature)
+        self.accept_best(labels, best, confidences)
 
     def accept_best(
         self, labels: NDArray[np.integer], log_probs: NDArray[np.float32], log_confidences: NDArray[np.float32]
     ) -> None:
         """Take the next frames' (T,) best labels, their log-probabilities, and these under the temperature."""
-        check_log_probs(log_probs, self._utterance)
-        check_log_probs(log_confidences, self._utterance)  # NaN: a frame without any probability
+        if not np.isfinite(log_probs).all():  # -inf: a frame without any probability
+            raise ModelError(
+                f"the model gave NaN or infinite log-probabilities for {self._utterance}; is its training sound?"
+            )
         self._labels.append(labels.astype(np.int32))
         self._log_probs.append(log_probs)
         self._log_confidences.append(log_confidences)
@@ -96,3 +106,10 @@ class GreedyStream:
         words = words_from_runs(runs, decoder.tokenizer, decoder.frame_seconds)
         acoustic = float(np.concatenate(self._log_probs).sum(dtype=np.float64))
         return Hypothesis(decoder.tokenizer.decode(tokens), tokens, words, ScoreParts(acoustic=acoustic))
+
+
+def _best_on_device(log_probs: Tensor, temperature: float) -> list[NDArray[Any]]:
+    """What `accept_best` takes, of (B, T, V) log-probabilities, found where they are."""
+    best, labels = log_probs.float().max(dim=-1)  # (B, T, V) -> (B, T)
+    confidences = (best / temperature - (log_probs.float() / temperature).logsumexp(dim=-1)).clamp(max=0.0)
+    return [tensor.cpu().numpy() for tensor in (labels, best, confidences)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.decoding.alignment import TokenRuns, align, words_from_spans
+from asr.decoding.alignment import TokenRuns, align, host_array, words_from_spans
 from asr.text.tokens import Tokenizer
 from asr.types import Seconds, Word
 
@@ -26,20 +27,20 @@ class WordAligner:
         self._frame_seconds = frame_seconds
         self._temperature = temperature
         self._utterance = utterance
-        self._held: list[Tensor] = []  # log-probabilities of the frames that are not settled yet
+        self._held: list[NDArray[np.float32]] = []  # log-probabilities of the frames that are not settled yet
         self._first_frame = 0  # of these
         self._num_tokens = 0  # settled
         self._words: list[Word] = []
 
     def accept(self, log_probs: Tensor) -> None:
         """Take the next (T, V) frames."""
-        self._held.append(log_probs)
+        self._held.append(host_array(log_probs))
 
-    def all_frames(self) -> Tensor | None:
+    def all_frames(self) -> NDArray[np.float32] | None:
         """(T, V) everything accepted, when that is less than what is aligned at a time; None of longer recordings."""
         if self._first_frame or sum(map(len, self._held)) >= ALIGNED_FRAMES:
             return None
-        return torch.cat(self._held) if self._held else None
+        return np.concatenate(self._held) if self._held else None
 
     def num_old_tokens(self, tokens: Sequence[int]) -> int:
         """How many of a hypothesis's tokens end at least `ALIGNED_FRAMES` before the last frame."""
@@ -77,7 +78,7 @@ class WordAligner:
         return tuple(self._words)
 
     def _align(self, tokens: Sequence[int]) -> TokenRuns:
-        self._held = [torch.cat(self._held)]
+        self._held = [np.concatenate(self._held)]
         return align(self._held[0], tokens, self._utterance, confidence_temperature=self._temperature)
 
     def _shifted(self, runs: TokenRuns) -> TokenRuns:
@@ -86,5 +87,5 @@ class WordAligner:
         return TokenRuns(runs.tokens, runs.starts + shift, runs.ends + shift, runs.log_confidences)
 
     def _forget(self, num_frames: int) -> None:
-        self._held = [self._held[0][num_frames:].clone()]
+        self._held = [self._held[0][num_frames:].copy()]
         self._first_frame += num_frames

@@ -80,9 +80,9 @@ def _read(recognizer: Recognizer, utterance: Utterance) -> Subject:
     with torch.inference_mode():
         features, lengths = recognizer.features(waveforms, torch.tensor([len(audio.waveform)]))
         log_probs = recognizer.model(features, lengths).log_probs[0]
-    labels = log_probs.argmax(dim=-1)
-    confidences = tempered_log_probs(log_probs, labels, 1.0).numpy()
-    runs = token_runs(labels.numpy(), confidences, recognizer.tokenizer.blank_id)
+    labels = log_probs.argmax(dim=-1).numpy()
+    confidences = tempered_log_probs(log_probs.numpy(), labels, 1.0)
+    runs = token_runs(labels, confidences, recognizer.tokenizer.blank_id)
     return Subject(
         utterance=utterance,
         duration=duration,
