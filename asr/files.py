@@ -17,6 +17,17 @@ NAME_SHOWN = 40  # characters of a file's name in that of its temporary file: na
 LOCK = "lock"  # of a scratch folder; its owner holds it
 
 
+def refuse_same_file(output: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Raise `OutputError` when writing `output` would replace one of `inputs`, by whatever name or link."""
+    for given in inputs:
+        try:
+            same = Path(output).samefile(given)
+        except OSError:  # one of them is not there
+            same = Path(output).resolve() == Path(given).resolve()
+        if same:
+            raise OutputError(f"{output} would be written over {given}, which is read; name another file")
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames inside `directory` survive a power cut; Windows has no such call."""
     if os.name == "nt":

@@ -78,6 +78,38 @@ def test_what_is_not_known_has_no_line_and_no_line_is_broken(pair, tmp_path):
     assert f"written: {tmp_path}/out/score.json, hypotheses.jsonl, report.html, sclite/" in output
 
 
+@pytest.mark.parametrize(
+    ("said", "recognised", "note"),
+    [
+        ("u-1 café\nu-2 über alles", "u-1 cafe\u0301\nu-2 u\u0308ber alles", "2 words differ in Unicode form only and"),
+        (
+            "u-1 don't\nu-2 a",
+            "u-1 don’t\nu-2 a",
+            '1 word differs in Unicode form only and counts as an error: "don\'t"',
+        ),
+        ("u-1 soft\nu-2 a", "u-1 so\u00adft\nu-2 a", "1 word differs in Unicode form only"),
+        ("u-1 cafe\nu-2 a", "u-1 café\nu-2 a", ""),  # another letter
+        ("u-1 café café\nu-2 a", "u-1 cafe\u0301 café\nu-2 a", "1 word differs"),
+        ("u-1 café\nu-2 a", "u-1 café\nu-2 b", ""),
+    ],
+)
+def test_words_that_differ_in_unicode_form_only_are_named(tmp_path, said, recognised, note):
+    (tmp_path / "ref.txt").write_text(said, encoding="utf-8")
+    (tmp_path / "hyp.txt").write_text(recognised, encoding="utf-8")
+    result = run(tmp_path / "ref.txt", tmp_path / "hyp.txt")
+    assert result.exit_code == 0, result.output
+    assert ("differ" in result.stderr) == bool(note)
+    assert note in result.stderr
+
+
+def test_an_output_over_the_hypotheses_is_refused(tmp_path):
+    path = tmp_path / "hypotheses.jsonl"
+    path.write_text(json.dumps({"id": "u", "reference": "a", "hypothesis": "b"}) + "\n")
+    before = path.read_bytes()
+    assert "which is read" in str(run(path, path, "-o", tmp_path).exception)
+    assert [path.read_bytes(), *tmp_path.iterdir()] == [before, path]
+
+
 def test_without_an_output_nothing_is_written(pair, tmp_path):
     before = sorted(tmp_path.iterdir())
     assert run(*pair).exit_code == 0

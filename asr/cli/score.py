@@ -37,7 +37,8 @@ def score(
 ) -> None:
     """Score hypotheses against references: TRN, STM with CTM, Kaldi's text, JSON lines, or plain lines.
 
-    Prints error rates with their 95 % interval and the worst utterances. With -o it writes score.json, report.html for
+    Prints error rates with their 95 % interval and the worst utterances, and notes words that differ in Unicode form
+    only: texts are compared as they are written. With -o it writes score.json, report.html for
     a browser, sclite's .sys .raw .pra .dtl (by sclite's own costs), Kaldi's %WER line and ESPnet's table.
 
     [bold]Examples[/]
@@ -55,17 +56,25 @@ def score(
     from asr.cli.evaluate import show_worst
     from asr.cli.scoring_options import comparison
     from asr.errors import ConfigError
+    from asr.files import refuse_same_file
     from asr.scoring.assessment import assess
     from asr.scoring.display import score_json, summary_table
     from asr.scoring.reading import read_pair
+    from asr.scoring.runs import HYPOTHESES_FILE
+    from asr.scoring.unicode_forms import form_differences
 
     settings = comparison(normalize, fold, unit, by, alignment)
     if output_dir is not None and output_dir.exists() and not output_dir.is_dir():
         raise ConfigError(f"-o: expected a folder, made where there is none, got the file {output_dir}")
+    if output_dir is not None:
+        refuse_same_file(output_dir / HYPOTHESES_FILE, [reference, hypothesis])
     pair = read_pair(reference, hypothesis, ref_format, hyp_format)
     if pair.silent:
         shown = ", ".join(pair.silent[:SILENT_SHOWN]) + (" …" if len(pair.silent) > SILENT_SHOWN else "")
         typer.echo(f"no words at all for {len(pair.silent)} references, all theirs are deletions: {shown}", err=True)
+    forms = form_differences(pair.references, pair.hypotheses)
+    if forms.num_words:
+        typer.echo(f"note: {forms}", err=True)
     assessment = assess(
         reference.stem,
         hypothesis.name,

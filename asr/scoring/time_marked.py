@@ -2,7 +2,7 @@
 
 - STM, references: `FILE CHANNEL SPEAKER BEGIN END [<label,label,…>] text`; a text of IGNORE_TIME_SEGMENT_IN_SCORING
   takes its stretch out of the scoring
-- CTM, hypotheses: `FILE CHANNEL BEGIN DURATION WORD [CONFIDENCE]`
+- CTM, hypotheses: `FILE CHANNEL BEGIN DURATION WORD [CONFIDENCE]`, where the confidence plays no part and may be NA
 
 Times are seconds; lines that begin with `;;` are comments. Words of a CTM are given to segments as NIST sclite 2.10
 does it, see `assign_words`, and segments are called as sclite calls them: `1462-003` is the fourth of speaker 1462.
@@ -25,7 +25,8 @@ from asr.types import Seconds
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 _IGNORED_SPELLINGS = (IGNORED, IGNORED.replace("_", ""))  # sclite takes both, in either case
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_CTM = re.compile(rf"\s*(\S+)\s+(\S+)\s+({_NUMBER})\s+({_NUMBER})\s+(\S+)(?:\s+{_NUMBER})?\s*")
+_UNKNOWN = r"(?i:n/?a|nan|-|\?)"  # confidences that a recogniser does not know
+_CTM = re.compile(rf"\s*(\S+)\s+(\S+)\s+({_NUMBER})\s+({_NUMBER})\s+(\S+)(?:\s+(?:{_NUMBER}|{_UNKNOWN}))?\s*")
 _ALTERNATION = "<ALT"  # of sclite's <ALT_BEGIN>, <ALT> and <ALT_END>, which have `*` for times
 
 

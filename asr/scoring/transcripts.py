@@ -12,10 +12,8 @@ Texts are returned as they are written, without the white space around them. Eve
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from asr.data.manifest import Line as ManifestLine
 from asr.data.manifest import scan_manifest
 from asr.errors import ScoringError
 from asr.scoring.scored_set import Details
+from asr.text.encoding import EncodingFaultError, decode_lines
 from asr.types import Utterance
 
 COMMENT = ";;"
@@ -71,29 +70,15 @@ def read_lines(path: Path) -> list[Line]:
         data = path.read_bytes()
     except OSError as error:
         raise ScoringError(f"cannot read {path}: {error.strerror or error}") from error
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ScoringError(f"{path}:1: expected UTF-8, got UTF-16 (byte 0x{data[0]:02x}); convert the file to UTF-8")
-    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise ScoringError(
-            f"{path}:{number}: expected UTF-8, got byte 0x{data[error.start]:02x} at byte {column} of the line;"
-            " convert the file to UTF-8"
-        ) from error
-    if stray := re.search("[\0\r]", text):
-        name = "a NUL, as UTF-16 has them" if stray.group() == "\0" else "a carriage return without a line feed"
-        number = text.count("\n", 0, stray.start()) + 1
-        raise ScoringError(f"{path}:{number}: expected lines of text in UTF-8, got {name}; convert the file")
-    # Split at line feeds alone: U+2028 and its like may stand inside a text.
-    return [Line(f"{path}:{n}", line) for n, line in enumerate(text.removesuffix("\n").split("\n"), 1)] if text else []
+        return [Line(f"{path}:{number}", line) for number, line in enumerate(decode_lines(data), 1)]
+    except EncodingFaultError as fault:
+        raise ScoringError(f"{path}:{fault.number}: {fault}") from fault
 
 
 def content(lines: Iterable[Line]) -> Iterator[Line]:
     """The lines that are neither blank nor NIST's comments."""
-    return (line for line in lines if line.text.strip() and not line.text.startswith(COMMENT))
+    return (line for line in lines if line.text.strip() and not line.text.lstrip().startswith(COMMENT))
 
 
 def shorten(text: str) -> str:
@@ -112,7 +97,7 @@ def parse_trn(lines: Iterable[Line]) -> list[Entry]:
 def _trn_entry(line: Line) -> Entry:
     text = line.text.rstrip()
     opening = text.rfind("(")  # the last one: words may be optional, and then stand in parentheses too
-    id = text[opening + 1 : -1]
+    id = text[opening + 1 : -1].strip()
     if opening < 0 or not text.endswith(")") or id.split() != [id] or ")" in id:
         raise ScoringError(f"{line.place}: expected TRN, `words (speaker-utterance)`, got {shorten(text)}")
     return Entry(id, text[:opening].strip(), line.place, Details(speaker=trn_speaker(id)))

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from asr.data.exchange.records import Record, to_utterances
-from asr.data.exchange.table import read_rows
+from asr.data.exchange.rows import read_rows
 from asr.errors import CorpusError
 from asr.types import Utterance
 

@@ -68,7 +68,7 @@ def test_files_that_are_missing_or_no_text(audio, tmp_path):
         read_corpus("kaldi", tmp_path)
     folder = write_files(tmp_path / "d", wav__scp=f"a {audio[0]}\n")
     (folder / "text").write_bytes("a grün\n".encode("latin-1"))
-    with pytest.raises(CorpusError, match=r"text:1: expected UTF-8, got byte 0xfc; convert"):
+    with pytest.raises(CorpusError, match=r"text:1: expected UTF-8, got byte 0xfc at byte 5 of the line; convert"):
         read_corpus("kaldi", folder)
     (tmp_path / "noise.wav").write_text("no audio")
     folder = write_files(tmp_path / "e", wav__scp=f"a {tmp_path / 'noise.wav'}\n", text="a x\n")
@@ -83,7 +83,10 @@ BAD_TABLES = {
     "repeated": ("path,text,text\na,b,c\n", r":1: expected a name of its own for each column"),
     "ragged": ("path,text\na.wav\n", r":2: expected 2 cells as in the header, got 1"),
     "duration": ("path,text,duration\na.wav,x,long\n", r":2: expected a number of seconds in duration, got 'long'"),
-    "open quote": ('path,text\na.wav,"x\n', r":2: expected comma-separated values"),
+    "open quote": (
+        'path,text\na.wav,"x\n',
+        r":2: expected commas between values: a quotation mark that is never closed",
+    ),
     "empty": ("", r"expected a header and rows"),
     "header alone": ("path,text\n", r"expected utterances, found none"),
     "no file": ("path,text\nno.wav,x\n", r":2: no such audio file: .*no\.wav"),

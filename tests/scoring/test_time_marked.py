@@ -81,6 +81,12 @@ def test_ctm():
     }
 
 
+@pytest.mark.parametrize("confidence", ["NA", "na", "N/A", "nan", "-", "?", ""])
+def test_a_confidence_that_is_not_known_plays_no_part(confidence):
+    words = parse_ctm(lines(f"f A 0.1 0.2 one {confidence}\nf A 0.4 0.2 NA 0.9"))
+    assert [word.text for word in words[Recording("f", "A")]] == ["one", "NA"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -43,7 +43,8 @@ def test_lines(tmp_path, data, expected):
     [
         ("wörter".encode("latin-1"), r"f\.txt:1: expected UTF-8, got byte 0xf6 at byte 2 of the line"),
         (b"one\ntwo\n\xff", r"f\.txt:3: expected UTF-8, got byte 0xff at byte 1 "),
-        ("one\n".encode("utf-16"), r"f\.txt:1: expected UTF-8, got UTF-16 \(byte 0xff\)"),
+        ("one\n".encode("utf-16"), r"f\.txt:1: expected UTF-8, got UTF-16 \(byte 0xff\); convert the file"),
+        ("one\n".encode("utf-32"), r"f\.txt:1: expected UTF-8, got UTF-32"),
         ("a\nb\n".encode("utf-16-be"), r"f\.txt:1: .*got a NUL, as UTF-16 has them"),
         (b"one\ntwo\rthree\r", r"f\.txt:2: .*a carriage return without a line feed"),
     ],
@@ -70,6 +71,10 @@ def test_trn():
     assert texts(entries) == {"cmh_sa01": "She had  (uh) it", "b-c_3": "{ a / @ }", "d-4": ""}
     assert [entry.place for entry in entries] == ["f.txt:2", "f.txt:4", "f.txt:5"]
     assert [entry.details.speaker for entry in entries] == ["cmh", "b", "d"]
+
+
+def test_blanks_in_the_parentheses_are_no_part_of_an_id():
+    assert texts(parse_trn(lines(";; x\n ;; y\nshe had\t( a-1 )"))) == {"a-1": "she had"}
 
 
 def test_trn_speakers():

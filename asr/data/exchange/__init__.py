@@ -6,12 +6,13 @@
 Each format's module says what it holds and what of a manifest it cannot. Nothing that a source contains is executed,
 and audio stays where it is. What is written appears whole or not at all.
 
+    faults      records that are errors, or are left out and listed
     records     what all readers have in common: fields of manifest lines, checked, measured and named
     kaldi       data directories
     espnet      the same as ESPnet wants them
     lhotse_cuts cuts, as JSON lines
     nemo        NeMo's manifests
-    table       CSV and TSV with a header
+    rows, table CSV and TSV
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr.data.exchange.espnet import write_espnet
+from asr.data.exchange.faults import FaultError, Faults, LeftOut
 from asr.data.exchange.kaldi import read_kaldi, write_kaldi
 from asr.data.exchange.lhotse_cuts import read_lhotse, write_lhotse
 from asr.data.exchange.nemo import read_nemo, write_nemo
@@ -27,7 +29,7 @@ from asr.data.exchange.table import Columns, read_table, write_table
 from asr.errors import ConfigError, CorpusError
 from asr.types import Utterance
 
-__all__ = ["FORMATS", "Columns", "read_corpus", "write_corpus"]
+__all__ = ["FORMATS", "Columns", "FaultError", "Faults", "LeftOut", "read_corpus", "write_corpus"]
 
 FORMATS = ("kaldi", "espnet", "lhotse", "nemo", "csv", "tsv")
 TABLES = ("csv", "tsv")
@@ -40,6 +42,7 @@ def read_corpus(
     *,
     audio_root: Path | None = None,
     columns: Columns = CHOSEN_BY_NAME,
+    faults: Faults | None = None,
     show_progress: bool = False,
 ) -> list[Utterance]:
     """Read the utterances of `source`, durations measured from the audio where it states none.
@@ -50,6 +53,7 @@ def read_corpus(
         audio_root: what relative audio paths are relative to; None: for kaldi and espnet the working directory,
             from which their scripts run, for the others the folder of `source`.
         columns: csv and tsv only.
+        faults: told of records that no manifest can hold, such as one without audio; None: the first is an error.
         show_progress: a bar while audio is measured.
 
     Raises:
@@ -61,13 +65,15 @@ def read_corpus(
         raise ConfigError(f"columns belong to {' and '.join(TABLES)}; {format} has none")
     match format:
         case "kaldi" | "espnet":
-            return read_kaldi(source, audio_root=audio_root, show_progress=show_progress)
+            return read_kaldi(source, audio_root=audio_root, faults=faults, show_progress=show_progress)
         case "lhotse":
-            return read_lhotse(source, audio_root=audio_root, show_progress=show_progress)
+            return read_lhotse(source, audio_root=audio_root, faults=faults, show_progress=show_progress)
         case "nemo":
-            return read_nemo(source, audio_root=audio_root, show_progress=show_progress)
+            return read_nemo(source, audio_root=audio_root, faults=faults, show_progress=show_progress)
         case "csv" | "tsv":
-            return read_table(source, format, columns, audio_root=audio_root, show_progress=show_progress)
+            return read_table(
+                source, format, columns, audio_root=audio_root, faults=faults, show_progress=show_progress
+            )
     raise _unknown(format)
 
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asr.audio import SLACK_SECONDS, AudioInfo
 from asr.data.archives import whole_directory
+from asr.data.exchange.faults import Faults
 from asr.data.exchange.records import Record, measure_utterances, read_lines, seconds, some, to_utterances
 from asr.errors import CorpusError
 from asr.files import write_text
@@ -45,18 +46,24 @@ class Entry:
     value: str
 
 
-def read_kaldi(directory: Path, *, audio_root: Path | None = None, show_progress: bool = False) -> list[Utterance]:
+def read_kaldi(
+    directory: Path, *, audio_root: Path | None = None, faults: Faults | None = None, show_progress: bool = False
+) -> list[Utterance]:
     """Read a data directory; see above, and `asr.data.exchange.read_corpus`."""
-    audio = read_entries(directory / "wav.scp")
-    texts = read_entries(directory / "text")
-    if (directory / "segments").exists():
-        spans = _read_segments(directory / "segments", audio)
-    else:
-        spans = {id: Record(entry.place, {"audio_filepath": _audio_path(entry)}) for id, entry in audio.items()}
-    _check_same(directory, "text", texts, spans)
-    fields = _Fields(directory, spans)
-    records = [Record(span.place, fields.of(id) | {"text": texts[id].value}) for id, span in spans.items()]
-    return to_utterances(records, audio_root or Path.cwd(), directory, show_progress=show_progress)
+    faults = faults or Faults()
+    audio = read_entries(directory / "wav.scp", faults)
+    texts = read_entries(directory / "text", faults)
+    has_segments = (directory / "segments").exists()
+    spans = _read_segments(directory / "segments", audio, faults) if has_segments else _whole_files(audio, faults)
+    _check_same(directory, "text", texts, spans, faults)
+    fields = _Fields(directory, spans, faults)
+    return to_utterances(
+        _records(spans, texts, fields, faults),
+        audio_root or Path.cwd(),
+        directory,
+        faults=faults,
+        show_progress=show_progress,
+    )
 
 
 def write_kaldi(directory: Path, utterances: Sequence[Utterance], *, show_progress: bool = False) -> None:
@@ -112,24 +119,49 @@ def check_inside(utterance: Utterance, info: AudioInfo) -> None:
         )
 
 
-def read_entries(path: Path) -> dict[str, Entry]:
+def read_entries(path: Path, faults: Faults | None = None) -> dict[str, Entry]:
     """Read lines of a key and a value, which may be empty.
 
-    Raises `CorpusError` for a file that is not there and a key that comes twice.
+    Raises `CorpusError` for a file that is not there. A key that comes twice is a fault.
     """
+    faults = faults or Faults()
     entries: dict[str, Entry] = {}
     for place, line in read_lines(path):
         key, *rest = re.split(r"[ \t]+", line.strip(" \t\r"), maxsplit=1)
         if key in entries:
-            raise CorpusError(f"{place}: expected each key once, got {key!r}, which stands at {entries[key].place}")
-        entries[key] = Entry(place, rest[0] if rest else "")
+            message = f"expected each key once, got {key!r}, which stands at {entries[key].place}"
+            faults.report("duplicate-id", place, message, id=key)
+        else:
+            entries[key] = Entry(place, rest[0] if rest else "")
     return entries
+
+
+def _whole_files(audio: Mapping[str, Entry], faults: Faults) -> dict[str, Record]:
+    spans = {}
+    for id, entry in audio.items():
+        try:
+            spans[id] = Record(entry.place, {"audio_filepath": _audio_path(entry)})
+        except CorpusError as error:
+            faults.take("unreadable-audio", entry.place, error, id=id)
+    return spans
+
+
+def _records(
+    spans: Mapping[str, Record], texts: Mapping[str, Entry], fields: _Fields, faults: Faults
+) -> Iterator[Record]:
+    for id, span in spans.items():
+        if id not in texts:  # reported before
+            continue
+        try:
+            yield Record(span.place, fields.of(id) | {"text": texts[id].value})
+        except CorpusError as error:
+            faults.take("malformed", span.place, error, id=id)
 
 
 class _Fields:
     """What the optional files say about utterances."""
 
-    def __init__(self, directory: Path, spans: Mapping[str, Record]) -> None:
+    def __init__(self, directory: Path, spans: Mapping[str, Record], faults: Faults) -> None:
         self._spans = spans
         self._speakers = _read_optional(directory / "utt2spk")
         self._genders = _read_optional(directory / "spk2gender")
@@ -137,7 +169,7 @@ class _Fields:
         # Of whole files; a segment says itself how long it is, and reco2dur how long its recording.
         self._durations = _read_optional(directory / "reco2dur") | _read_optional(directory / "utt2dur")
         if self._speakers:
-            _check_same(directory, "utt2spk", self._speakers, spans)
+            _check_same(directory, "utt2spk", self._speakers, spans, faults)
 
     def of(self, id: str) -> dict[str, Any]:
         """The fields of an utterance's manifest line, but for its text."""
@@ -175,25 +207,32 @@ def _audio_path(entry: Entry) -> str:
     return path
 
 
-def _read_segments(path: Path, audio: Mapping[str, Entry]) -> dict[str, Record]:
+def _read_segments(path: Path, audio: Mapping[str, Entry], faults: Faults) -> dict[str, Record]:
     spans = {}
-    for id, entry in read_entries(path).items():
-        columns = entry.value.split()
-        if len(columns) != 3:
-            raise CorpusError(
-                f"{entry.place}: expected utterance, recording, start and end, got {len(columns) + 1} columns; "
-                "a channel cannot be chosen: split the recording into one file a channel"
-            )
-        if columns[0] not in audio:
-            raise CorpusError(f"{entry.place}: the recording {columns[0]!r} is not in {path.with_name('wav.scp')}")
-        start, end = (_number(Entry(entry.place, column)) for column in columns[1:])
-        span: dict[str, Any] = {"audio_filepath": _audio_path(audio[columns[0]]), "offset": start}
-        if end != END_OF_RECORDING:
-            if not 0 <= start < end:
-                raise CorpusError(f"{entry.place}: expected a start before the end, got {start:g} s and {end:g} s")
-            span["duration"] = round(end - start, 6)
-        spans[id] = Record(entry.place, span)
+    for id, entry in read_entries(path, faults).items():
+        try:
+            spans[id] = Record(entry.place, _span(path, entry, audio))
+        except CorpusError as error:
+            faults.take("malformed", entry.place, error, id=id)
     return spans
+
+
+def _span(path: Path, entry: Entry, audio: Mapping[str, Entry]) -> dict[str, Any]:
+    columns = entry.value.split()
+    if len(columns) != 3:
+        raise CorpusError(
+            f"{entry.place}: expected utterance, recording, start and end, got {len(columns) + 1} columns; "
+            "a channel cannot be chosen: split the recording into one file a channel"
+        )
+    if columns[0] not in audio:
+        raise CorpusError(f"{entry.place}: the recording {columns[0]!r} is not in {path.with_name('wav.scp')}")
+    start, end = (_number(Entry(entry.place, column)) for column in columns[1:])
+    span: dict[str, Any] = {"audio_filepath": _audio_path(audio[columns[0]]), "offset": start}
+    if end != END_OF_RECORDING:
+        if not 0 <= start < end:
+            raise CorpusError(f"{entry.place}: expected a start before the end, got {start:g} s and {end:g} s")
+        span["duration"] = round(end - start, 6)
+    return span
 
 
 def _number(entry: Entry) -> float:
@@ -203,13 +242,24 @@ def _number(entry: Entry) -> float:
         raise CorpusError(f"{entry.place}: expected a number of seconds, got {entry.value!r}") from None
 
 
-def _check_same(directory: Path, name: str, entries: Mapping[str, Entry], spans: Mapping[str, object]) -> None:
+def _check_same(
+    directory: Path, name: str, entries: Mapping[str, Entry], spans: Mapping[str, Record], faults: Faults
+) -> None:
+    """Report ids that are not in both. What lacks a speaker alone is kept when others are left out."""
     whole = "segments" if (directory / "segments").exists() else "wav.scp"
-    if unknown := set(entries) - set(spans):
-        first = min(unknown)
-        raise CorpusError(f"{entries[first].place}: not in {directory / whole}: {some(unknown)}")
-    if missing := set(spans) - set(entries):
-        raise CorpusError(f"{directory / name}: lacks {len(missing)} ids of {whole}: {some(missing)}")
+    if not faults.skip:
+        if unknown := set(entries) - set(spans):
+            first = min(unknown)
+            faults.report("no-audio", entries[first].place, f"not in {directory / whole}: {some(unknown)}")
+        if missing := set(spans) - set(entries):
+            faults.report("no-text", str(directory / name), f"lacks {len(missing)} ids of {whole}: {some(missing)}")
+    if name != "text":
+        return
+    known = {left_out.id for left_out in faults.left_out}
+    for id in entries.keys() - spans.keys() - known:
+        faults.report("no-audio", entries[id].place, f"not in {directory / whole}: {id}", id=id)
+    for id in spans.keys() - entries.keys():
+        faults.report("no-text", spans[id].place, f"not in {directory / name}: {id}", id=id)
 
 
 def _speaker(utterance: Utterance) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.audio import AudioInfo
+from asr.data.exchange.faults import Faults
 from asr.data.exchange.kaldi import check_inside
 from asr.data.exchange.records import Record, measure_utterances, seconds, to_utterances
 from asr.data.manifest import FIELDS
@@ -29,10 +30,14 @@ SUFFIXES = (".jsonl", ".jsonl.gz")
 ADVICE = "save the cuts' audio first (lhotse: CutSet.save_audios), and import what that returns"
 
 
-def read_lhotse(path: Path, *, audio_root: Path | None = None, show_progress: bool = False) -> list[Utterance]:
+def read_lhotse(
+    path: Path, *, audio_root: Path | None = None, faults: Faults | None = None, show_progress: bool = False
+) -> list[Utterance]:
     """Read cuts; see above, and `asr.data.exchange.read_corpus`."""
     _require_lhotse()
-    return to_utterances(_records(path), audio_root or path.parent, path, show_progress=show_progress)
+    faults = faults or Faults()
+    root = audio_root or path.parent
+    return to_utterances(_records(path, faults), root, path, faults=faults, show_progress=show_progress)
 
 
 def write_lhotse(path: Path, utterances: Sequence[Utterance], *, show_progress: bool = False) -> None:
@@ -54,21 +59,28 @@ def _require_lhotse() -> None:
         raise CorpusError('lhotse\'s cuts need lhotse: pip install "asr[corpora]"') from error
 
 
-def _records(path: Path) -> Iterator[Record]:
-    from lhotse.serialization import deserialize_item
-
+def _records(path: Path, faults: Faults) -> Iterator[Record]:
     for number, line in enumerate(_read(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         place = f"{path}:{number}"
         try:
-            item = json.loads(line)
-            kind = item.get("type") if isinstance(item, dict) else None
-            if kind != "MonoCut":
-                raise CorpusError(f"{place}: expected a MonoCut, got {kind or 'something that is no cut'}; {ADVICE}")
-            yield from _cut_records(place, deserialize_item(item))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise CorpusError(f"{place}: expected a cut as lhotse writes it: {error}") from error
+            yield from _line_records(place, line)
+        except CorpusError as error:
+            faults.take("malformed", place, error)
+
+
+def _line_records(place: str, line: bytes) -> list[Record]:
+    from lhotse.serialization import deserialize_item
+
+    try:
+        item = json.loads(line)
+        kind = item.get("type") if isinstance(item, dict) else None
+        if kind != "MonoCut":
+            raise CorpusError(f"{place}: expected a MonoCut, got {kind or 'something that is no cut'}; {ADVICE}")
+        return list(_cut_records(place, deserialize_item(item)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CorpusError(f"{place}: expected a cut as lhotse writes it: {error}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from asr.data.exchange.faults import Faults
 from asr.data.exchange.records import Record, read_lines, to_utterances
 from asr.data.manifest import LineError, parse_line, write_manifest
-from asr.errors import CorpusError
 from asr.types import Utterance
 
 DROPPED = "pred_text"
 
 
-def read_nemo(manifest: Path, *, audio_root: Path | None = None, show_progress: bool = False) -> list[Utterance]:
+def read_nemo(
+    manifest: Path, *, audio_root: Path | None = None, faults: Faults | None = None, show_progress: bool = False
+) -> list[Utterance]:
     """Read a manifest; see above, and `asr.data.exchange.read_corpus`."""
-    return to_utterances(_records(manifest), audio_root or manifest.parent, manifest, show_progress=show_progress)
+    faults = faults or Faults()
+    root = audio_root or manifest.parent
+    return to_utterances(_records(manifest, faults), root, manifest, faults=faults, show_progress=show_progress)
 
 
 def write_nemo(manifest: Path, utterances: Sequence[Utterance]) -> None:
@@ -27,12 +31,13 @@ def write_nemo(manifest: Path, utterances: Sequence[Utterance]) -> None:
     write_manifest(manifest, utterances)
 
 
-def _records(manifest: Path) -> Iterator[Record]:
+def _records(manifest: Path, faults: Faults) -> Iterator[Record]:
     for place, line in read_lines(manifest):
         try:
             fields = parse_line(line.encode("utf-8"))
         except LineError as error:
-            raise CorpusError(f"{place}: {error}") from error
+            faults.report("malformed", place, str(error))
+            continue
         fields.pop(DROPPED, None)
         if isinstance(fields.get("speaker"), int):
             fields["speaker"] = str(fields["speaker"])

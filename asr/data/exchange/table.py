@@ -1,9 +1,10 @@
-"""Tables with a header: CSV (RFC 4180, fields in quotes where needed) and TSV (no quotes, one line a row).
+"""Tables: CSV and TSV, with a header or with columns named on the command line. How rows are read: `rows`.
 
-Columns are known by the names that toolkits use, SpeechBrain's, DeepSpeech's and Common Voice's among them, or named
-in `Columns`; a column that has a field's own name and was passed over for another one is left out. An empty cell
-means absent. Other columns become further fields of the manifest, as text. Writing gives the manifest's own names;
-what is no text in a further field is written as JSON.
+Columns are known by the names that toolkits use, SpeechBrain's, DeepSpeech's, HuggingFace's and Common Voice's among
+them, or named in `Columns`; a column that has a field's own name and was passed over for another one is left out, and
+so are columns without a name (pandas' index) and SpeechBrain's `…_format` and `…_opts`. An empty cell means absent.
+Other columns become further fields of the manifest, as text. Writing gives the manifest's own names; what is no text
+in a further field is written as JSON.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from asr.data.exchange.records import Record, read_lines, to_utterances
+from asr.data.exchange.faults import Faults
+from asr.data.exchange.records import Record, to_utterances
+from asr.data.exchange.rows import SEPARATORS, Row, find_separator, read_rows
 from asr.errors import CorpusError
 from asr.files import write_text
 from asr.types import Utterance
@@ -24,15 +27,23 @@ from asr.types import Utterance
 # A manifest's field -> the columns it is looked for in, without regard to case.
 KNOWN_COLUMNS = {
     "id": ("id", "utt_id", "utterance_id", "utt", "key"),
-    "audio_filepath": ("audio_filepath", "path", "audio", "wav", "filename", "file", "wav_filename", "audio_path"),
-    "text": ("text", "sentence", "transcript", "transcription", "wrd"),
+    "audio_filepath": (
+        *("audio_filepath", "path", "audio", "wav", "filename", "file", "wav_filename", "audio_path"),
+        *("file_name", "filepath", "file_path", "wav_path", "audio_file"),
+    ),
+    "text": ("text", "sentence", "transcript", "transcription", "wrd", "words"),
     "duration": ("duration",),
     "offset": ("offset",),
-    "speaker": ("speaker", "client_id", "spk_id", "speaker_id"),
+    "speaker": ("speaker", "client_id", "spk_id", "speaker_id", "spk"),
     "lang": ("lang", "locale", "language"),
 }
+# Where a field is looked for when none of these is there: SpeechBrain's characters.
+LAST_RESORT = {"text": ("char",)}
 REQUIRED = {"audio_filepath": "--audio-column", "text": "--text-column"}
 NUMBERS = ("duration", "offset")
+# SpeechBrain's columns beside another one.
+COMPANIONS = ("_format", "_opts")
+SKIPPED = "-"  # the name of a column of `Columns.names` that is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +55,27 @@ class Columns:
     text: str | None = None
     duration: str | None = None
     speaker: str | None = None
+    names: tuple[str, ...] = ()  # of all columns, where the table has no header; "-" leaves one out
+
+    def chosen(self) -> dict[str, str]:
+        """Field -> column, of those that were named."""
+        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"}
+        return {name: column for name, column in named.items() if column is not None}
 
 
 def read_table(
-    path: Path, format: str, columns: Columns, *, audio_root: Path | None = None, show_progress: bool = False
+    path: Path,
+    format: str,
+    columns: Columns,
+    *,
+    audio_root: Path | None = None,
+    faults: Faults | None = None,
+    show_progress: bool = False,
 ) -> list[Utterance]:
     """Read a table, format "csv" or "tsv"; see above, and `asr.data.exchange.read_corpus`."""
-    return to_utterances(_records(path, format, columns), audio_root or path.parent, path, show_progress=show_progress)
+    faults = faults or Faults()
+    records = _records(path, format, columns, faults)
+    return to_utterances(records, audio_root or path.parent, path, faults=faults, show_progress=show_progress)
 
 
 def write_table(path: Path, format: str, utterances: Sequence[Utterance]) -> None:
@@ -66,86 +91,93 @@ def write_table(path: Path, format: str, utterances: Sequence[Utterance]) -> Non
         write_text(path, "".join(_tsv_line(line) for line in cells))
 
 
-def _records(path: Path, format: str, columns: Columns) -> Iterator[Record]:
-    rows = read_rows(path, format)
-    place, header = next(rows, ("", []))
-    if not header:
-        raise CorpusError(f"{path}: expected a header and rows, got an empty file")
-    names = _fields_of(place, header, columns)
+def _records(path: Path, format: str, columns: Columns, faults: Faults) -> Iterator[Record]:
+    separator = find_separator(path, format, lambda cells: _familiarity(cells, columns))
+    rows = read_rows(path, format, separator, faults, first="first row" if columns.names else "header")
+    if not columns.names:
+        place, header = next(rows, ("", []))
+        if not header:
+            raise CorpusError(f"{path}: expected a header and rows, got an empty file")
+        if format == "tsv" and len(header) == 1:
+            raise CorpusError(f"{place}: expected a header with tabs between its names, got {header[0]!r}; is it csv?")
+        names = _fields_of(place, header, columns)
+    else:
+        rows = _without_header(rows, columns.names, separator)
+        names = _fields_of("--columns", columns.names, Columns())
     for place, row in rows:
         cells = {name: cell for name, cell in zip(names, row, strict=True) if name and (cell or name == "text")}
-        yield Record(place, {name: _value(place, name, cell) for name, cell in cells.items()})
+        try:
+            yield Record(place, {name: _value(place, name, cell, separator) for name, cell in cells.items()})
+        except CorpusError as error:
+            faults.take("malformed", place, error, id=cells.get("id", ""))
 
 
-def read_rows(path: Path, format: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield `file:line` and cells of the header and of each row, which all have as many.
-
-    Raises `CorpusError` for a file that cannot be read and a row that is malformed.
-    """
-    width = None
-    for place, row in _csv_rows(path) if format == "csv" else _tsv_rows(path):
-        width = width or len(row)
-        if len(row) != width:
-            raise CorpusError(f"{place}: expected {width} cells as in the header, got {len(row)}")
-        yield place, row
+def _familiarity(cells: Sequence[str], columns: Columns) -> int:
+    """How sure one can be that these are the cells of the first row: the number of columns that are known."""
+    if columns.names:
+        return int(len(cells) == len(columns.names))
+    usual = {*columns.chosen().values(), *(name for names in KNOWN_COLUMNS.values() for name in names)}
+    return sum(cell in usual or cell.lower() in usual for cell in cells)
 
 
-def _tsv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    for place, line in read_lines(path):
-        yield place, line.split("\t")
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{path}:{number}: expected UTF-8, got {error.reason}; convert the file to UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for row in reader:
-            if row:
-                yield f"{path}:{reader.line_num}", row
-    except csv.Error as error:
-        raise CorpusError(f"{path}:{reader.line_num}: expected comma-separated values: {error}") from error
+def _without_header(rows: Iterator[Row], names: Sequence[str], separator: str) -> Iterator[Row]:
+    """Hold the first row to the names given. Raises `CorpusError` when it is another number, or is itself a header."""
+    place, first = next(rows, ("", list[str]()))
+    if first and len(first) != len(names):
+        raise CorpusError(
+            f"{place}: --columns names {len(names)} columns ({', '.join(names)}), the first row has {len(first)}, "
+            f"read with {SEPARATORS[separator]} between them: {', '.join(map(repr, first))}"
+        )
+    usual = {name for field in ("audio_filepath", "text") for name in KNOWN_COLUMNS[field]}
+    if sum(cell.lower() in usual for cell in first) > 1:
+        raise CorpusError(
+            f"{place}: --columns is for tables without a header, and this looks like one: {', '.join(first)}; "
+            "leave --columns out, and name single columns with --text-column and its like"
+        )
+    if first:
+        yield place, first
+    yield from rows
 
 
 def _fields_of(place: str, header: Sequence[str], columns: Columns) -> list[str]:
     """The manifest's field for each column; "" for one that is left out."""
-    if "" in header or len(set(header)) < len(header):
+    named = [column for column in header if column not in ("", SKIPPED)]
+    if len(set(named)) < len(named):
         raise CorpusError(f"{place}: expected a name of its own for each column, got {', '.join(header)}")
-    chosen = {name: column for name, column in asdict(columns).items() if column is not None}
+    chosen = columns.chosen()
     if absent := [column for column in chosen.values() if column not in header]:
         raise CorpusError(f"{place}: no column {absent[0]!r}; there are {', '.join(header)}")
     field_of: dict[str, str] = {}
     for name, usual in KNOWN_COLUMNS.items():
-        found = [chosen[name]] if name in chosen else _find(header, name, set(chosen.values()))
+        found = [chosen[name]] if name in chosen else _find(named, name, set(chosen.values()))
         if len(found) > 1:
             raise CorpusError(f"{place}: {' and '.join(found)} could all be {name}; say which one, or rename them")
         if not found and name in REQUIRED:
             raise CorpusError(
                 f"{place}: expected a column for {name} ({', '.join(usual)}), got {', '.join(header)}; "
-                f"name it with {REQUIRED[name]}"
+                f"name it with {REQUIRED[name]}, or all of a table without a header with --columns"
             )
         field_of |= dict.fromkeys(found, name)
     # A column `text` that was passed over for another one cannot keep its name.
-    return [field_of.get(column, "" if column in KNOWN_COLUMNS else column) for column in header]
+    idle = {"", SKIPPED, *KNOWN_COLUMNS, *(column + end for column in named for end in COMPANIONS)}
+    return [field_of.get(column, "" if column in idle else column) for column in header]
 
 
 def _find(header: Sequence[str], name: str, taken: set[str]) -> list[str]:
     """The columns that could be a field; one that has its very name is."""
     if name in header and name not in taken:
         return [name]
-    return [column for column in header if column.lower() in KNOWN_COLUMNS[name] and column not in taken]
+    for usual in (KNOWN_COLUMNS[name], LAST_RESORT.get(name, ())):
+        if found := [column for column in header if column.lower() in usual and column not in taken]:
+            return found
+    return []
 
 
-def _value(place: str, name: str, cell: str) -> Any:
+def _value(place: str, name: str, cell: str, separator: str) -> Any:
     if name not in NUMBERS:
         return cell
     try:
-        return float(cell)
+        return float(cell.replace(",", ".") if separator == ";" else cell)
     except ValueError:
         raise CorpusError(f"{place}: expected a number of seconds in {name}, got {cell!r}") from None
 
