@@ -9,6 +9,7 @@ import torch
 
 from asr.config import (
     Config,
+    DataConfig,
     DecodingConfig,
     FeaturesConfig,
     ModelConfig,
@@ -24,6 +25,7 @@ from asr.model_directory import RESERVED, ModelFiles, read_checksums, read_confi
 from asr.models.acoustic import AcousticModel
 from asr.models.frontend import ConvFrontend, FrameStacking, Frontend, Identity
 from asr.models.recurrent import RecurrentStack
+from asr.options import check_option
 from asr.recognizer import Recognizer
 from asr.scoring.assessment import Comparison
 from asr.text.bpe import BpeTokenizer
@@ -162,17 +164,18 @@ def load_model(path: str | Path, device: str = "cpu", decoding: DecodingConfig |
     """
     files = read_model(Path(path))
     expected = {"sample_rate", "case", "features", "model", "decoding"}
-    if set(files.config) != expected or not isinstance(files.config["sample_rate"], int):
+    if set(files.config) != expected:
         raise ModelError(
             f"{path}: expected config.json to hold {', '.join(sorted(expected))}, got {sorted(files.config)}"
         )
     where = f"{path}/config.json: "
+    sample_rate = check_option(DataConfig, "sample_rate", files.config["sample_rate"], f"{where}sample_rate")
     recognizer = build_recognizer(
         from_json(FeaturesConfig, files.config["features"], f"{where}features"),
         from_json(ModelConfig, files.config["model"], f"{where}model"),
         decoding or read_decoding(path),
-        sample_rate=files.config["sample_rate"],
-        case=check_case(files.config["case"]),
+        sample_rate=sample_rate,
+        case=check_option(TextConfig, "case", files.config["case"], f"{where}case"),
         tokenizer=tokenizer_from_json(files.tokenizer, f"{path}/tokenizer.json"),
     )
     _load_state(recognizer, files, path)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from asr.config import DecodingConfig
 from asr.decoding.greedy import GreedyDecoder
-from asr.errors import ConfigError, ModelError
+from asr.errors import ModelError
 from asr.model_directory import CHECKSUMS, is_plain_name
+from asr.options import check
 from asr.recognizer import Decoder
 from asr.text.tokens import Tokenizer
 from asr.text.word_list import read_word_list
@@ -16,8 +17,6 @@ from asr.types import Seconds
 # Options of a config that name files -> what these are called in a model directory, besides their suffixes.
 FILE_OPTIONS = {"language_model": "lm", "lexicon": "lexicon", "rescoring_model": "rescoring"}
 LANGUAGE_MODEL, LEXICON = "lm.lm", "lexicon.txt"  # the names that `asr tune` gives them
-
-_BEAM_ONLY = ("language_model", "lexicon", "hotwords", "rescoring_model")
 
 
 def build_decoder(config: DecodingConfig, tokenizer: Tokenizer, frame_seconds: Seconds) -> Decoder:
@@ -53,20 +52,8 @@ def build_decoder(config: DecodingConfig, tokenizer: Tokenizer, frame_seconds: S
 
 
 def check_decoding(config: DecodingConfig) -> None:
-    """Raise `ConfigError` for an option that would do nothing beside the others; the decoders check their numbers."""
-    if config.name not in ("greedy", "beam"):
-        raise ConfigError(f"decoding.name: expected greedy or beam, got {config.name!r}")
-    if config.name == "greedy":
-        idle = [name for name in _BEAM_ONLY if getattr(config, name)] + ["nbest"] * (config.nbest > 1)
-        if idle:
-            raise ConfigError(f"decoding.{idle[0]} does nothing in greedy decoding; it needs decoding.name=beam")
-    for file, weight in (("language_model", "lm_weight"), ("rescoring_model", "rescoring_weight")):
-        has_file, has_weight = bool(getattr(config, file)), getattr(config, weight) > 0
-        if config.name == "beam" and has_file != has_weight:
-            raise ConfigError(
-                f"decoding.{weight}: expected a number above zero with decoding.{file}, and only then, "
-                f"got {getattr(config, weight):g} with {getattr(config, file) or 'none'}"
-            )
+    """Raise `ConfigError` for an option out of range, or one that would do nothing beside the others."""
+    check(config, "decoding.")
 
 
 # ---- in model directories -------------------------------------------------------------------------------------------

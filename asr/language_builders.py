@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -12,8 +12,8 @@ from asr.errors import ConfigError, ModelError
 from asr.language_config import LanguageConfig, LanguageModelConfig
 from asr.model_directory import ModelFiles, read_model
 from asr.models.language import PRIMER_TOKENS, RecurrentLanguageModel
+from asr.options import check_option
 from asr.text.language_units import LanguageUnits, units_from_json
-from asr.text.normalize import Case
 from asr.text.tokens import Tokenizer
 from asr.training.run_directory import command, commit, cpu_name
 
@@ -60,8 +60,7 @@ def load_language_model(path: str | Path, device: str = "cpu") -> LanguageModelS
             f"{path}: expected a recurrent language model, whose config.json holds {', '.join(sorted(FIELDS))}, "
             f"got {sorted(files.config)}; `asr lm train --type recurrent` makes one"
         )
-    if (case := files.config["case"]) not in get_args(Case):
-        raise ModelError(f"{path}/config.json: case: expected one of {', '.join(get_args(Case))}, got {case!r}")
+    case = check_option(LanguageConfig, "case", files.config["case"], f"{path}/config.json: case")
     model_config = from_json(LanguageModelConfig, files.config["model"], f"{path}/config.json: model")
     units = units_from_json(files.tokenizer, f"{path}/tokenizer.json")
     model = build_language_model(model_config, units.vocab_size)

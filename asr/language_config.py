@@ -1,79 +1,103 @@
-"""Every option of a recurrent language model's training, with its default. Units are in the names.
+"""Every option of a recurrent language model's training, with its default and its range. Units are in the names.
 
 The folders of `configs/language/` hold named deltas over these defaults, one group a folder, as `configs/` does for
 acoustic models.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from asr.config import OptimConfig
+from asr.config import CELLS, LARGEST_SEED, OptimConfig
+from asr.options import Conflict, default_of, option
 
 
 @dataclass
 class LanguageModelConfig:
     """The network."""
 
-    cell: str = "lstm"  # rnn_tanh | gru | lstm
-    embedding_size: int = 256
-    hidden_size: int = 512
-    num_layers: int = 2
-    dropout: float = 0.2
-    tied: bool = False  # the softmax uses the embedding's weights; needs embedding_size = hidden_size
+    cell: str = option("lstm", choices=CELLS)
+    embedding_size: int = option(256, at_least=1, at_most=16384)
+    hidden_size: int = option(512, at_least=1, at_most=16384)
+    num_layers: int = option(2, at_least=1, at_most=100)
+    dropout: float = option(0.2, at_least=0, below=1)
+    tied: bool = option(False)  # the softmax uses the embedding's weights; needs embedding_size = hidden_size
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Options that do not go together."""
+        if self.tied and self.embedding_size != self.hidden_size:
+            yield Conflict(
+                "tied",
+                f"expected embedding_size and hidden_size alike beside true, got {self.embedding_size} "
+                f"and {self.hidden_size}",
+            )
 
 
 @dataclass
 class LanguageOptimConfig(OptimConfig):
     """The optimiser, with a tighter clip than acoustic models need."""
 
-    lr: float = 2e-3
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
+    lr: float = default_of(OptimConfig, "lr", 2e-3)
+    weight_decay: float = default_of(OptimConfig, "weight_decay", 1e-4)
+    clip_norm: float = default_of(OptimConfig, "clip_norm", 1.0)
 
 
 @dataclass
 class LanguageTrainingConfig:
     """The loop."""
 
-    epochs: int = 10
-    num_streams: int = 32  # parallel streams of text: the batch
-    bptt_tokens: int = 64  # how far back the error is propagated, and the length of a step
-    patience: int = 0  # epochs without a better perplexity until it stops; 0: never
-    average_best: int = 3  # the exported model is the mean of up to this many best epochs, by validation loss
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int = 0  # a checkpoint after so many steps, too; 0: by minutes only
-    log_every_steps: int = 20
-    nonfinite_patience: int = 10  # successive steps with a non-finite gradient until it stops
-    inspect_every_steps: int = 0  # gradient norms by layer into the history; 0: never
+    epochs: int = option(10, at_least=1)
+    num_streams: int = option(32, at_least=1, at_most=1_000_000)  # parallel streams of text: the batch
+    # how far back the error is propagated, and the length of a step
+    bptt_tokens: int = option(64, at_least=1, at_most=1_000_000)
+    patience: int = option(0, at_least=0)  # epochs without a better perplexity until it stops; 0: never
+    # the exported model is the mean of up to this many best epochs, by validation loss
+    average_best: int = option(3, at_least=1)
+    checkpoint_minutes: float = option(10.0, at_least=0)
+    checkpoint_steps: int = option(0, at_least=0)  # a checkpoint after so many steps, too; 0: by minutes only
+    log_every_steps: int = option(20, at_least=1)
+    nonfinite_patience: int = option(10, at_least=1)  # successive steps with a non-finite gradient until it stops
+    inspect_every_steps: int = option(0, at_least=0)  # gradient norms by layer into the history; 0: never
 
 
 @dataclass
 class LanguageMachineConfig:
     """What changes from machine to machine and not the result: resuming does not compare it."""
 
-    accelerator: str = "auto"  # auto | cpu | cuda
-    precision: str = "auto"  # auto (bf16 where the hardware has it) | float32 | bf16
-    num_threads: int = 0  # that compute; 0: all cores
+    accelerator: str = option("auto", choices=["auto", "cpu", "cuda"])
+    precision: str = option("auto", choices=["auto", "float32", "bf16"])  # auto: bf16 where the hardware has it
+    num_threads: int = option(0, at_least=0, at_most=1024)  # that compute; 0: all cores
 
 
 @dataclass
 class LanguageConfig:
     """A run."""
 
-    run_dir: str = MISSING
-    texts: list[str] = MISSING  # one sentence a line; plain, .gz, .xz or .zst
-    dev: list[str] = field(default_factory=list)  # none: a hundredth of the sentences is held out
-    seed: int = 1
-    case: str = "lower"  # lower | upper | keep
-    units: str = "auto"  # word | char | bpe | tokenizer; auto: those of the tokenizer if there is one, else words
-    vocab_size: int = 20000  # word (</s> and <unk> included) and bpe only
-    tokenizer: str = ""  # an acoustic model's directory, or a tokenizer.json
+    run_dir: str = option(MISSING, not_empty=True)
+    texts: list[str] = option(MISSING, not_empty=True)  # one sentence a line; plain, .gz, .xz or .zst
+    dev: list[str] = option([])  # none: a hundredth of the sentences is held out
+    seed: int = option(1, at_least=0, at_most=LARGEST_SEED)
+    case: str = option("lower", choices=["lower", "upper", "keep"])
+    # auto: those of the tokenizer if there is one, else words
+    units: str = option("auto", choices=["auto", "word", "char", "bpe", "tokenizer"])
+    # word (</s> and <unk> included) and bpe only
+    vocab_size: int = option(20000, at_least=3, at_most=10_000_000)
+    tokenizer: str = option("")  # an acoustic model's directory, or a tokenizer.json
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     optim: LanguageOptimConfig = field(default_factory=LanguageOptimConfig)
     training: LanguageTrainingConfig = field(default_factory=LanguageTrainingConfig)
     machine: LanguageMachineConfig = field(default_factory=LanguageMachineConfig)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Options that do not go together."""
+        if self.tokenizer and self.units not in ("auto", "tokenizer"):
+            yield Conflict("units", f"expected tokenizer beside tokenizer={self.tokenizer}, got {self.units!r}")
+        if self.units == "tokenizer" and not self.tokenizer:
+            yield Conflict(
+                "tokenizer", "expected a model directory or a tokenizer.json beside units=tokenizer, got none"
+            )
 
 
 PRIMARY = "language"  # the config that Hydra composes

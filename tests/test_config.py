@@ -83,10 +83,15 @@ def test_json_round_trip():
     ("change", "message"),
     [
         ({"extra": 1}, "unknown option 'extra'"),
-        ({"num_mels": "80"}, "num_mels: expected int"),
-        ({"num_mels": True}, "num_mels: expected int"),
-        ({"name": {"_target_": "os.system"}}, "name: expected str"),
-        ({"num_mels": 8.5}, "num_mels: expected int"),
+        ({"num_mel": 1}, "config: unknown option 'num_mel'; did you mean num_mels"),
+        ({"num_mels": "80"}, "config.num_mels: expected a whole number, from 3 to 1024, got '80'"),
+        ({"num_mels": True}, "num_mels: expected a whole number"),
+        ({"num_mels": 2**80}, "num_mels: expected a whole number"),
+        ({"name": {"_target_": "os.system"}}, "name: expected logmel or mfcc"),
+        ({"name": "logmels"}, r"name: expected logmel or mfcc, got 'logmels'; did you mean logmel\?"),
+        ({"num_mels": 8.5}, "num_mels: expected a whole number"),
+        ({"preemphasis": float("nan")}, "preemphasis: expected a number, from 0 to 1, got nan"),
+        ({"name": "mfcc", "num_mels": 5}, "num_ceps: expected no more than num_mels, 5, got 13"),
     ],
 )
 def test_json_from_strangers_is_checked(change, message):
@@ -102,8 +107,8 @@ def test_json_must_be_whole_and_an_object():
 
 
 def test_interpolations_in_json_are_text():
-    values = to_json(FeaturesConfig()) | {"name": "${oc.env:HOME}"}
-    assert from_json(FeaturesConfig, values).name == "${oc.env:HOME}"
+    values = to_json(DecodingConfig()) | {"name": "beam", "lexicon": "${oc.env:HOME}"}
+    assert from_json(DecodingConfig, values).lexicon == "${oc.env:HOME}"
 
 
 def test_difference_names_the_options():

@@ -392,7 +392,7 @@ def test_another_config_or_text_in_the_same_directory(text, tmp_path):
         (["model.hiden_size=3"], "hiden_size"),
         (["model=lstm_9x9"], "lstm_9x9"),
         (["training.num_streams=100000"], "at least one token for each of 100000 streams"),
-        (["training.bptt_tokens=0"], "at least 1"),
+        (["training.bptt_tokens=0"], "bptt_tokens: expected a whole number, from 1"),
         (["case=title"], "lower, upper or keep"),
     ],
 )
@@ -443,7 +443,7 @@ def test_directories_that_are_no_language_model(text, tmp_path):
 
     with pytest.raises(ModelError, match="expected a recurrent language model"):
         load_language_model(rewritten({**config, "kind": "acoustic_model"}))
-    with pytest.raises(ModelError, match="case"):
+    with pytest.raises(ConfigError, match="case: expected lower, upper or keep"):
         load_language_model(rewritten({**config, "case": ["lower"]}))
     with pytest.raises(ConfigError, match="hidden_size"):
         load_language_model(rewritten({**config, "model": {**config["model"], "hidden_size": "16"}}))

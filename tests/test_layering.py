@@ -16,7 +16,7 @@ LAYERS = [
     {"data", "models", "decoding", "scoring", "emissions"},
     {"training", "recognizer", "evaluation", "inspection", "alignment"}
     | {"writers", "model_directory", "report", "results"},
-    {"config", "recipe", "benchmarks", "model_card", "builders", "decoder_builder", "training_builders"}
+    {"config", "options", "recipe", "benchmarks", "model_card", "builders", "decoder_builder", "training_builders"}
     | {"training_data", "initial_model", "experiment", "batch_replay", "lr_search"}
     | {"language_config", "language_builders", "language_experiment"},
     {"", "__main__", "cli"},  # "" is asr/__init__.py, the public face

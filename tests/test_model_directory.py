@@ -225,7 +225,8 @@ def test_a_runs_files_go_into_its_model(tmp_path, arpa):
 @pytest.mark.parametrize("option", ["language_model", "lexicon", "rescoring_model"])
 def test_a_model_reads_nothing_outside_itself(model_dir, arpa, option, name):
     values = json.loads((model_dir / "config.json").read_text())
-    values["decoding"].update({"name": "beam", option: name})
+    weights = {"language_model": {"lm_weight": 1.0}, "rescoring_model": {"rescoring_weight": 1.0}}
+    values["decoding"].update({"name": "beam", option: name, **weights.get(option, {})})
     (model_dir / "config.json").write_text(json.dumps(values))
     write_checksums(model_dir)
     (model_dir / "unlisted").write_text(ARPA)
@@ -237,9 +238,9 @@ def test_a_model_reads_nothing_outside_itself(model_dir, arpa, option, name):
     ("changes", "message"),
     [
         ({"name": "beem"}, "expected greedy or beam, got 'beem'"),
-        ({"nbest": 3}, "decoding.nbest does nothing in greedy"),
-        ({"hotwords": ["a"]}, "decoding.hotwords does nothing in greedy"),
-        ({"language_model": "x"}, "decoding.language_model does nothing in greedy"),
+        ({"nbest": 3}, "decoding.nbest: expected 1 beside name=greedy"),
+        ({"hotwords": ["a"]}, r"decoding.hotwords: .*, where it does nothing, got \['a'\]"),
+        ({"language_model": "x"}, "decoding.language_model: .* does nothing, got x"),
         ({"name": "beam", "lm_weight": 0.5}, "decoding.lm_weight: .* got 0.5 with none"),
         ({"name": "beam", "language_model": "x"}, "decoding.lm_weight: .* got 0 with x"),
         ({"name": "beam", "rescoring_weight": 0.5}, "decoding.rescoring_weight"),

@@ -201,10 +201,10 @@ def edit_config(model_dir, change):
         (lambda c: c.update(format=99), ModelError, "expected format 2, got 99"),
         (lambda c: c["model"].update(_target_="torch.load"), ConfigError, "unknown option '_target_'"),
         (lambda c: c.update(decoding={"_target_": "os.system", "name": "greedy"}), ConfigError, "_target_"),
-        (lambda c: c["model"].update(cell="os.system"), ConfigError, "expected cell"),
+        (lambda c: c["model"].update(cell="os.system"), ConfigError, "model.cell: expected rnn_tanh, gru or lstm"),
         (lambda c: c["model"].update(hidden_size=13), ModelError, "does not fit"),
         (lambda c: c.pop("features"), ModelError, "features"),
-        (lambda c: c.update(sample_rate="8000"), ModelError, "sample_rate"),
+        (lambda c: c.update(sample_rate="8000"), ConfigError, r"config\.json: sample_rate: expected a whole"),
     ],
 )
 def test_configs_from_strangers(model_dir, change, error, message):

@@ -321,7 +321,7 @@ def test_model_directories_from_before_an_option_have_its_default():
         del values[name]
     del values["frontend"]["batch_norm"]
     assert from_json(ModelConfig, values) == ModelConfig(hidden_size=7)
-    with pytest.raises(ConfigError, match="batch_norm: expected bool, got 1"):
+    with pytest.raises(ConfigError, match="batch_norm: expected true or false, got 1"):
         from_json(ModelConfig, {**values, "batch_norm": 1})
     del values["hidden_size"]
     with pytest.raises(ConfigError, match="'hidden_size' is missing"):
