@@ -76,7 +76,7 @@ class LanguageConfig:
     """A run."""
 
     run_dir: str = option(MISSING, not_empty=True)
-    texts: list[str] = option(MISSING, not_empty=True)  # one sentence a line; plain, .gz, .xz or .zst
+    texts: list[str] = option(MISSING, not_empty=True)  # one sentence a line; plain, .gz, .bz2, .xz or .zst
     dev: list[str] = option([])  # none: a hundredth of the sentences is held out
     seed: int = option(1, at_least=0, at_most=LARGEST_SEED)
     case: str = option("lower", choices=["lower", "upper", "keep"])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asr.report.illustrations import Illustration  # needs torch, which scoring does without
 
 SCLITE_FOLDER = "sclite"
+WRITTEN = ("score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md")
 # What another evaluation's may be taken for this one's, were it left: written only sometimes, or under other names.
 _REMOVED_FIRST = (
     "score.json",
@@ -62,7 +63,7 @@ def write_results(
     write_text(directory / "kaldi_wer.txt", kaldi_report(scored.score))
     write_text(directory / "espnet.md", espnet_table([scored]))
     write_sclite_reports(directory / SCLITE_FOLDER, assessment.sclite, show_progress=show_progress)
-    written = ["score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md"]
+    written = list(WRITTEN)
     if audio:
         write_json_lines(directory / "leaderboard.jsonl", leaderboard_rows(scored, audio, seconds))
         written.append("leaderboard.jsonl")
@@ -72,6 +73,11 @@ def write_results(
     write_report(directory / "report.html", scored, summary, assessment.breakdowns, illustrations, show_progress)
     write_json(directory / "score.json", summary)
     return written
+
+
+def replaced_files(directory: Path) -> list[Path]:
+    """The files of a directory that `write_results` replaces or removes."""
+    return [path for pattern in {*WRITTEN, *_REMOVED_FIRST} for path in directory.glob(pattern.rstrip("/"))]
 
 
 def _remove_earlier(directory: Path) -> None:

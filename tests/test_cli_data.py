@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from asr.cli.data import app
 from asr.data.exchange import FORMATS
 from asr.data.manifest import read_manifest
-from asr.errors import ConfigError, CorpusError
+from asr.errors import ConfigError, CorpusError, OutputError
 
 TARGETS = dict(zip(FORMATS, ("kaldi", "espnet", "cuts.jsonl.gz", "nemo.jsonl", "table.csv", "table.tsv"), strict=True))
 
@@ -33,6 +33,29 @@ def test_out_and_in_again(tmp_path, format):
     result = invoke("import", format, target, "-o", back)
     assert result.stdout.strip() == f"written: {back} (2 utterances, 0.00 hours)"
     assert read_manifest(back) == read_manifest(manifest)
+
+
+def test_no_command_writes_over_its_input(tmp_path):
+    manifest = sung_corpus(tmp_path, "train", ["a cab", "bad dad"])
+    invoke("export", "csv", manifest, "-o", tmp_path / "table.csv")
+    invoke("export", "kaldi", manifest, "-o", tmp_path / "kaldi")
+    invoke("shard", manifest, "-o", tmp_path / "shards")
+    (tmp_path / "link.jsonl").symlink_to(manifest)
+    audio = next((tmp_path / "audio").iterdir())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for command in (
+        ("import", "csv", tmp_path / "table.csv", "-o", tmp_path / "table.csv"),
+        ("import", "csv", tmp_path / "table.csv", "-o", audio),
+        ("import", "kaldi", tmp_path / "kaldi", "-o", tmp_path / "kaldi" / "text"),
+        ("import", "nemo", manifest, "-o", tmp_path / "link.jsonl"),
+        ("export", "csv", manifest, "-o", manifest),
+        ("export", "kaldi", manifest, "-o", tmp_path),
+        ("shard", tmp_path / "shards" / "manifest.jsonl", "-o", tmp_path / "shards"),
+        ("shard", tmp_path / "shards" / "shard-000000.jsonl", "-o", tmp_path / "shards"),
+    ):
+        with pytest.raises(OutputError, match="which is read; name another file"):
+            invoke(*command)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_options_of_an_import(tmp_path):

@@ -191,6 +191,14 @@ def test_tune_writes_what_it_finds(model_dir, emissions, tmp_path):
     assert [hypothesis.text for hypothesis in found] == ["ab"] * 4
 
 
+def test_tune_does_not_write_its_trials_over_what_it_reads(model_dir, emissions, tmp_path):
+    lm = tmp_path / "trials.jsonl"
+    lm.write_text("a language model of an unlucky name")
+    with pytest.raises(OutputError, match="which is read; name another file"):
+        run("tune", model_dir, "--emissions", emissions, "--lm", lm, "-o", tmp_path)
+    assert lm.read_text() == "a language model of an unlucky name"
+
+
 def test_tune_stores_what_it_finds_before_it_shows_it(model_dir, emissions, tmp_path, monkeypatch):
     def stop(*_):
         raise BrokenPipeError

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from asr.cli.lm import app
-from asr.errors import ConfigError, LanguageModelError, TextError
+from asr.errors import ConfigError, LanguageModelError, OutputError, TextError
 from asr.ngram.arpa_reader import read_arpa
 from asr.ngram.model import load_ngram
 from asr.text.tokenizer import CharTokenizer
@@ -172,3 +172,20 @@ def test_recurrent_models_get_their_options(monkeypatch, tmp_path):
 @pytest.mark.parametrize("command", ["train", "compile", "query", "perplexity"])
 def test_every_help_has_examples(command):
     assert "Examples" in asr_lm(command, "--help")
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_a_model_is_never_written_over_what_it_is_made_from(folder, tmp_path, link):
+    source, output = tmp_path / "lm.arpa", tmp_path / "lm.arpa"
+    source.write_bytes((folder / "lm.arpa").read_bytes())
+    if link:
+        output = tmp_path / "link.arpa"
+        getattr(output, link)(source)
+    before = source.read_bytes()
+    with pytest.raises(OutputError, match="which is read; name another file"):
+        asr_lm("compile", source, "-o", output)
+    with pytest.raises(OutputError, match="which is read; name another file"):
+        asr_lm("train", folder / "text.txt", source, "-o", output)
+    with pytest.raises(OutputError, match="which is read; name another file"):
+        asr_lm("train", folder / "text.txt", "--type", "recurrent", "--dev", source, "-o", output)
+    assert source.read_bytes() == before

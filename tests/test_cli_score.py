@@ -51,6 +51,14 @@ def test_its_own_hypotheses_can_be_scored_again(pair, tmp_path):
     assert second["wer_ci95"] == first["wer_ci95"]
 
 
+def test_what_is_scored_is_not_replaced_by_the_result(pair, tmp_path):
+    assert run(*pair, "-o", tmp_path / "first").exit_code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()}
+    result = run(tmp_path / "first" / "hypotheses.jsonl", pair[1], "-o", tmp_path / "first")
+    assert "which is read; name another file" in str(result.exception)
+    assert {path: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()} == before
+
+
 def test_fields_of_a_manifest_survive_the_way_through_hypotheses(tmp_path):
     row = {"id": "u", "reference": "a", "hypothesis": "a", "errors": 0, "reference_words": 1, "fields": {"gender": "f"}}
     path = tmp_path / "hypotheses.jsonl"

@@ -58,10 +58,13 @@ def import_corpus(
     """
     from asr.data.exchange import Columns, read_corpus
     from asr.data.manifest import write_manifest
+    from asr.files import refuse_same_file
 
+    refuse_same_file(output, source.iterdir() if source.is_dir() else [source])
     columns = Columns(id_column, audio_column, text_column, duration_column, speaker_column)
     bar = sys.stderr.isatty()
     utterances = read_corpus(format, source, audio_root=audio_root, columns=columns, show_progress=bar)
+    refuse_same_file(output, (utterance.audio_filepath for utterance in utterances) if output.exists() else ())
     write_manifest(output, utterances)
     hours = sum(utterance.duration for utterance in utterances) / 3600
     typer.echo(f"written: {output} ({len(utterances):,} utterances, {hours:.2f} hours)")
@@ -89,7 +92,10 @@ def export_corpus(
     """
     from asr.data.exchange import write_corpus
     from asr.data.manifest import read_manifest
+    from asr.files import refuse_same_file
 
+    for replaced in output.iterdir() if output.is_dir() else [output]:
+        refuse_same_file(replaced, [manifest])
     utterances = read_manifest(manifest)
     write_corpus(format, output, utterances, show_progress=sys.stderr.isatty())
     typer.echo(f"written: {output} ({len(utterances):,} utterances)")

@@ -17,7 +17,7 @@ SYMBOLS_SHOWN = 5
 
 Texts = Annotated[
     list[Path],
-    typer.Argument(help="One sentence a line; plain, .gz, .xz or .zst; - is standard input.", show_default=False),
+    typer.Argument(help="One sentence a line; plain, .gz, .bz2, .xz or .zst; - is standard input.", show_default=False),
 ]
 TokenizerPath = Annotated[
     Path | None,

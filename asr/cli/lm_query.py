@@ -20,7 +20,7 @@ Model = Annotated[Path, typer.Argument(help="ARPA, also compressed, or compiled.
 
 
 def compile_model(
-    arpa: Annotated[Path, typer.Argument(help="ARPA, plain, .gz, .xz or .zst.", show_default=False)],
+    arpa: Annotated[Path, typer.Argument(help="ARPA, plain, .gz, .bz2, .xz or .zst.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Such as NAME.lm.", show_default=False)],
 ) -> None:
     """Turn an ARPA file, of KenLM, SRILM or `asr lm train`, into a file that loads at once.
@@ -30,10 +30,12 @@ def compile_model(
         asr lm compile books.arpa.gz -o books.lm
     """
     from asr.errors import ConfigError
+    from asr.files import refuse_same_file
     from asr.ngram.arpa_reader import read_arpa
     from asr.ngram.model import NgramModel
     from asr.ngram.model_file import is_model_file
 
+    refuse_same_file(output, [arpa])
     if arpa.is_file() and is_model_file(arpa):
         raise ConfigError(f"{arpa} is compiled already; copy it")
     with progress_bar() as report:

@@ -11,7 +11,7 @@ from asr.cli.lm_common import Report, Texts, TokenizerPath, TokenSentences, load
 if TYPE_CHECKING:
     from asr.ngram.tables import NgramTables
 
-ARPA_SUFFIXES = (".arpa", ".arpa.gz", ".arpa.xz", ".arpa.zst")
+ARPA_SUFFIXES = (".arpa", ".arpa.gz", ".arpa.bz2", ".arpa.xz", ".arpa.zst")
 COMPILED_SUFFIX = ".lm"
 DEFAULT_ORDER = 4
 OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@]*=.*", re.DOTALL)
@@ -26,7 +26,7 @@ def train(
         typer.Option(
             "-o",
             "--output",
-            help="NAME.arpa, also with .gz, .xz or .zst; NAME.lm, compiled; of a recurrent model: its run directory.",
+            help="NAME.arpa, also .gz, .bz2, .xz or .zst; NAME.lm, compiled; of a recurrent model: its run directory.",
             show_default=False,
         ),
     ],
@@ -93,6 +93,7 @@ def train(
         return
     refuse("--type ngram", dev=dev)
     check_output(output)
+    refuse_inputs(output, texts, tokenizer)
     thresholds = parse_prune(prune)
     with progress_bar() as report:
         if tokenizer is None:
@@ -118,6 +119,7 @@ def train_recurrent(texts: list[Path], dev: list[Path], output: Path, tokenizer:
     """Tell options from texts, and train."""
     from asr.cli.lm_recurrent import train_recurrent
 
+    refuse_inputs(output, [*texts, *dev], tokenizer)
     overrides = [str(text) for text in texts if OVERRIDE.fullmatch(str(text))]
     if tokenizer is not None:
         quoted = str(tokenizer).replace("\\", "\\\\").replace("'", "\\'")
@@ -157,6 +159,13 @@ def write_model(output: Path, tables: "NgramTables", report: Report) -> None:
         from asr.ngram.arpa_writer import write_arpa
 
         write_arpa(output, tables, on_progress=lambda share: report("writing", share))
+
+
+def refuse_inputs(output: Path, texts: list[Path], tokenizer: Path | None) -> None:
+    """Refuse to write the model over what it is made from."""
+    from asr.files import refuse_same_file
+
+    refuse_same_file(output, [*texts, *([tokenizer, tokenizer / "tokenizer.json"] if tokenizer else [])])
 
 
 def check_output(output: Path) -> None:

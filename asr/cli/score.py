@@ -60,14 +60,16 @@ def score(
     from asr.scoring.assessment import assess
     from asr.scoring.display import score_json, summary_table
     from asr.scoring.reading import read_pair
-    from asr.scoring.runs import HYPOTHESES_FILE
     from asr.scoring.unicode_forms import form_differences
 
     settings = comparison(normalize, fold, unit, by, alignment)
     if output_dir is not None and output_dir.exists() and not output_dir.is_dir():
         raise ConfigError(f"-o: expected a folder, made where there is none, got the file {output_dir}")
     if output_dir is not None:
-        refuse_same_file(output_dir / HYPOTHESES_FILE, [reference, hypothesis])
+        from asr.results import replaced_files
+
+        for replaced in replaced_files(output_dir):
+            refuse_same_file(replaced, [reference, hypothesis])
     pair = read_pair(reference, hypothesis, ref_format, hyp_format)
     if pair.silent:
         shown = ", ".join(pair.silent[:SILENT_SHOWN]) + (" …" if len(pair.silent) > SILENT_SHOWN else "")

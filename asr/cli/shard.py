@@ -41,7 +41,9 @@ def shard(
         asr data shard --index others/shards
     """
     from asr.data.manifest_index import ManifestIndex
-    from asr.data.shard_writer import ShardLimits, index_shards, write_shards
+    from asr.data.shard_writer import SHARD_LISTS, ShardLimits, index_shards, write_shards
+    from asr.data.shards import MANIFEST
+    from asr.files import refuse_same_file
 
     bar = sys.stderr.isatty()
     if index is not None:
@@ -51,6 +53,8 @@ def shard(
     elif not manifests or output is None:
         raise typer.BadParameter("expected manifests and -o FOLDER, or --index FOLDER")
     else:
+        for replaced in [output / MANIFEST, *output.glob(SHARD_LISTS)]:
+            refuse_same_file(replaced, manifests)
         utterances = ManifestIndex.open(manifests, show_progress=bar)
         limits = ShardLimits(max_mib * BYTES_PER_MIB, max_utterances)
         manifest = write_shards(output, utterances, limits, show_progress=bar)

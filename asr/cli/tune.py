@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from asr.recognizer import Recognizer
     from asr.scoring.errors import Score
 
+WRITTEN = ("trials.jsonl", "surface.png")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -114,9 +116,13 @@ def tune(
 
     from asr.builders import load_model, read_decoding
     from asr.decoding.tuning import Range
+    from asr.files import refuse_same_file
 
     source = the_set(manifest, emissions)
     refuse_test_set(source, allow_test)
+    directory = output_dir or model.resolve().parent / "tune" / source.stem
+    for name in WRITTEN:
+        refuse_same_file(directory / name, [path for path in (source, lm, lexicon) if path])
     lm_weights, word_bonuses = Range(*lm_weight_range), Range(*word_bonus_range)
     own = read_decoding(model)
     config = tuned_config(own, lm, lexicon, beam_width)
@@ -128,7 +134,6 @@ def tune(
     baselines = score_baselines(recognizer, config, table)
     found = search(recognizer, table, lm_weights, word_bonuses, trials, metric, seed)
     outcome = Outcome(config, table, baselines, found, lm_weights, word_bonuses, metric)
-    directory = output_dir or model.resolve().parent / "tune" / source.stem
     write_trials(outcome, directory)
     is_wanted = not dry_run and (outcome.is_better or force)
     if is_wanted:
@@ -276,8 +281,9 @@ def write_trials(outcome: Outcome, directory: Path) -> None:
     from asr.cli.tune_display import draw_surface
     from asr.files import write_json_lines
 
-    write_json_lines(directory / "trials.jsonl", [asdict(trial) for trial in outcome.trials])
-    draw_surface(outcome.trials, outcome.metric, directory / "surface.png")
+    table, picture = WRITTEN
+    write_json_lines(directory / table, [asdict(trial) for trial in outcome.trials])
+    draw_surface(outcome.trials, outcome.metric, directory / picture)
 
 
 def show(outcome: Outcome, directory: Path, console: "Console") -> None:
@@ -287,7 +293,7 @@ def show(outcome: Outcome, directory: Path, console: "Console") -> None:
     console.print(comparison_table(outcome.baselines, outcome.best))
     console.print(f"\nlowest {outcome.metric.upper()} % by lm_weight (down) and word_bonus (across)", highlight=False)
     console.print(surface_table(outcome.trials, outcome.lm_weights, outcome.word_bonuses, outcome.metric))
-    console.print(f"written: {directory}/trials.jsonl, surface.png", highlight=False)
+    console.print(f"written: {directory}/{', '.join(WRITTEN)}", highlight=False)
 
 
 def write_choice(

@@ -29,6 +29,8 @@ from asr.files import replacing, write_json_lines
 from asr.progress import track
 from asr.types import Utterance
 
+SHARD_LISTS = "shard-*.jsonl"  # the manifests of finished shards
+
 
 @dataclass(frozen=True, slots=True)
 class ShardLimits:

@@ -11,6 +11,10 @@ from asr.kernels import array_kernel
 
 NEWLINE, TAB, RETURN, SPACE = 10, 9, 13, 32
 BACKSLASH, PLUS, MINUS, POINT, ZERO, NINE, LOWER_E, UPPER_E = 92, 43, 45, 46, 48, 57, 101, 69
+TO_LOWER = 32  # added to the bit pattern of an upper-case letter
+INFINITY = np.frombuffer(b"infinity", np.uint8)
+SHORT_INFINITY = 3  # letters of it that do
+LOG10_ZERO = np.float32(-99.0)  # how SRILM writes the logarithm of 0, and what -inf is read as
 MAX_DIGITS = 18  # significant ones that int64 holds, more than float32 can tell apart
 MAX_EXPONENT = 400  # beyond it every number is zero or infinity
 
@@ -22,13 +26,14 @@ class Flaw(IntEnum):
     """What can be wrong with an n-gram line, NONE besides."""
 
     NONE = 0
-    END_OF_SECTION = 1  # a blank line, or one that begins with a backslash
-    FIELDS = 2
-    PROBABILITY = 3  # no number, infinite or above zero
-    BACKOFF = 4  # no number or infinite
+    BLANK = 1  # which is skipped, as KenLM does
+    END_OF_SECTION = 2  # a line that begins with a backslash
+    FIELDS = 3
+    PROBABILITY = 4  # no number, or above zero
+    BACKOFF = 5  # no number or infinite
 
 
-NONE, END_OF_SECTION, FIELDS, PROBABILITY, BACKOFF = (int(flaw) for flaw in Flaw)
+NONE, BLANK, END_OF_SECTION, FIELDS, PROBABILITY, BACKOFF = (int(flaw) for flaw in Flaw)
 
 
 @array_kernel
@@ -58,11 +63,24 @@ def _parse_exponent(text: NDArray[np.uint8], start: int, end: int) -> int:
 
 
 @array_kernel
+def _is_infinity(text: NDArray[np.uint8], start: int, end: int) -> bool:
+    """Whether text[start:end] is "inf" or "infinity", in any case."""
+    if end - start != SHORT_INFINITY and end - start != len(INFINITY):
+        return False
+    position = start
+    while position < end and (text[position] | TO_LOWER) == INFINITY[position - start]:
+        position += 1
+    return position == end
+
+
+@array_kernel
 def parse_number(text: NDArray[np.uint8], start: int, end: int) -> float:
-    """The decimal number in text[start:end] to within float32, or NaN if it is none."""
+    """The decimal number in text[start:end] to within float32, -inf too, or NaN if it is none."""
     negative = start < end and text[start] == MINUS
     if start < end and (text[start] == MINUS or text[start] == PLUS):
         start += 1
+    if negative and _is_infinity(text, start, end):
+        return -np.inf
     whole_end = _skip_digits(text, start, end)
     digits_end = whole_end
     if whole_end < end and text[whole_end] == POINT:
@@ -117,40 +135,47 @@ def _parse_line(
             numbers[1] = parse_number(text, field, position)
         num_fields += 1
     if num_fields == 0:
-        return END_OF_SECTION
+        return BLANK
     if num_fields < num_words + 1 or num_fields > num_words + 2:
         return FIELDS
-    if not -np.inf < numbers[0] <= 0.0:
+    if not numbers[0] <= 0.0:
         return PROBABILITY
+    if numbers[0] == -np.inf:
+        numbers[0] = LOG10_ZERO
     return BACKOFF if num_fields == num_words + 2 and not np.isfinite(numbers[1]) else NONE
 
 
 @array_kernel
 def parse_lines(
-    text: NDArray[np.uint8], numbers: NDArray[np.float32], spans: NDArray[np.int32]
+    text: NDArray[np.uint8], numbers: NDArray[np.float32], spans: NDArray[np.int32], lines: NDArray[np.int64]
 ) -> tuple[int, int, int]:
-    """Parse n-gram lines until `numbers` is full, `text` ends or a line is not as it should be.
+    """Parse n-gram lines until `numbers` is full, `text` ends or a line is not as it should be; skip blank ones.
 
     Args:
         text: (bytes,) whole lines.
-        numbers: (lines, 2) set to log10 probability and log10 back-off, NaN where there is none.
-        spans: (lines, n, 2) set to where in `text` each word begins and ends.
+        numbers: (M, 2) set to log10 probability and log10 back-off, NaN where there is none.
+        spans: (M, n, 2) set to where in `text` each word begins and ends.
+        lines: (M + 1,) set to the line of each n-gram, and after the last to the number of lines read; from 0.
 
     Returns:
-        What is wrong with the line after the last one parsed (a `Flaw`), the number of lines parsed, and their bytes.
+        What is wrong with the next line (a `Flaw`), the number of n-grams parsed, and the bytes read.
     """
-    start = 0
-    for row in range(len(numbers)):
-        if start == len(text):
-            return NONE, row, start
+    start, row = 0, 0
+    lines[0] = 0
+    while row < len(numbers) and start < len(text):
         end = start
         while text[end] != NEWLINE:
             end += 1
         flaw = _parse_line(text, start, end, numbers[row], spans[row])
-        if flaw != NONE:
+        if flaw == BLANK:
+            lines[row] += 1
+        elif flaw != NONE:
             return flaw, row, start
+        else:
+            row += 1
+            lines[row] = lines[row - 1] + 1
         start = end + 1
-    return NONE, len(numbers), start
+    return NONE, row, start
 
 
 @array_kernel

@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from asr.errors import LanguageModelError
 from asr.ngram.arpa_kernels import NEWLINE, Flaw, parse_lines
 from asr.ngram.blocks import BlockReader
+from asr.ngram.foreign_files import foreign_text
 
 DATA, END = "\\data\\", "\\end\\"
 COUNT = re.compile(r"ngram\s+(\d{1,4})\s*=\s*(\d{1,18})")
 MAX_CHARACTERS_SHOWN = 60
+LINES_LOOKED_AT = 5  # to say what a file is that is no ARPA file
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedLines:
     """N-gram lines of one block."""
 
-    first_line: int
+    lines: NDArray[np.int64]  # (M,) where each stands in the file, from 1
     text: NDArray[np.uint8]  # (bytes,) the block
     spans: NDArray[np.int32]  # (M, n, 2) where in `text` each word begins and ends
     numbers: NDArray[np.float32]  # (M, 2) log10 probability and log10 back-off, NaN where there is none
@@ -35,12 +37,12 @@ def header_of(order: int, counts: list[int]) -> str:
 
 def read_counts(reader: BlockReader) -> list[int]:
     """Read the number of n-grams of each order and the header of the first; what stands before is a comment."""
-    first = line = reader.next_line()
-    while line is not None and line.strip() != DATA:
-        line = reader.next_line()
-    if line is None:
-        got = "an empty file" if first is None else f"{_shown(first)} and no such line later"
-        raise reader.error(f"expected {DATA} before the counts of an ARPA file, got {got}", 1)
+    first: list[str] = []
+    while (line := _next_filled_line(reader)) != DATA:
+        if line is None:
+            got = f"{_shown(first[0])} and no such line later; it looks like {foreign_text(first)}" if first else None
+            raise reader.error(f"expected {DATA} before the counts of an ARPA file, got {got or 'an empty file'}", 1)
+        first = [*first, line] if len(first) < LINES_LOOKED_AT else first
     counts: list[int] = []
     while (line := _next_filled_line(reader)) != header_of(1, [1]):
         expected = f"expected `ngram {len(counts) + 1}=` and a count" + (f" or {header_of(1, [1])}" if counts else "")
@@ -82,16 +84,17 @@ def parse_ngrams(reader: BlockReader, order: int, counts: list[int]) -> Iterator
             raise reader.error(
                 f"the file is cut short: expected {counts[order - 1]} {order}-grams, got {counts[order - 1] - left}"
             )
-        num_lines = min(left, int(np.count_nonzero(text == NEWLINE)))
-        numbers = np.empty((num_lines, 2), dtype=np.float32)
-        spans = np.empty((num_lines, order, 2), dtype=np.int32)
-        flaw, num_parsed, num_bytes = parse_lines(text, numbers, spans)
+        room = min(left, int(np.count_nonzero(text == NEWLINE)))
+        numbers = np.empty((room, 2), dtype=np.float32)
+        spans = np.empty((room, order, 2), dtype=np.int32)
+        lines = np.empty(room + 1, dtype=np.int64)
+        flaw, num_parsed, num_bytes = parse_lines(text, numbers, spans, lines)
         first_line = reader.line_number
-        reader.skip(num_bytes, num_parsed)
+        reader.skip(num_bytes, int(lines[num_parsed]))
         left -= num_parsed
         if flaw != Flaw.NONE:
             raise _flaw_error(reader, Flaw(flaw), order, counts, counts[order - 1] - left)
-        yield ParsedLines(first_line, text, spans, numbers)
+        yield ParsedLines(first_line + lines[:num_parsed], text, spans[:num_parsed], numbers[:num_parsed])
 
 
 def _flaw_error(reader: BlockReader, flaw: Flaw, order: int, counts: list[int], num_parsed: int) -> LanguageModelError:
@@ -103,7 +106,7 @@ def _flaw_error(reader: BlockReader, flaw: Flaw, order: int, counts: list[int], 
     expected = {
         Flaw.END_OF_SECTION: f"{counts[order - 1]} {order}-grams, as {DATA} says, got {num_parsed} of them and then",
         Flaw.FIELDS: f"a log10 probability, {order} words and {'nothing else' if highest else 'a log10 back-off'}, got",
-        Flaw.PROBABILITY: "a number of at most 0 as log10 probability (-99 for probability 0), got",
+        Flaw.PROBABILITY: "a number of at most 0 as log10 probability (-99 or -inf for probability 0), got",
         Flaw.BACKOFF: f"a number after {order} words as log10 back-off, got",
     }
     return reader.error(f"expected {expected[flaw]} {_shown(line)}", line_number)

@@ -8,7 +8,8 @@ r"""Reading ARPA files, in the dialects of KenLM and SRILM, into tables.
     …
     \end\
 
-A broken file raises with its line. Only a missing <unk> is supplied, with the probability that KenLM gives it.
+What KenLM reads is read as KenLM reads it: a missing back-off is 0, a missing <unk> has log10 probability -100, blank
+lines mean nothing; besides, -inf is -99, as SRILM writes the logarithm of 0. A broken file raises with its line.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class _Ngrams:
 
 
 def read_arpa(path: str | Path, on_progress: Progress | None = None) -> NgramTables:
-    """Read an ARPA file, plain or compressed by gzip, xz or zstandard. Its n-grams may come in any order.
+    """Read an ARPA file, plain or compressed by gzip, bzip2, xz or zstandard. Its n-grams may come in any order.
 
     Args:
         path: the file.
@@ -65,31 +66,34 @@ def read_arpa(path: str | Path, on_progress: Progress | None = None) -> NgramTab
 def _read_unigrams(reader: BlockReader, counts: list[int]) -> tuple[ArpaVocabulary, _Ngrams]:
     first_line = reader.line_number
     spellings: list[bytes] = []
-    blocks = []
+    blocks, line_blocks = [], []
     for parsed in parse_ngrams(reader, 1, counts):
         text = parsed.text.tobytes()
         spellings += [text[start:end] for start, end in parsed.spans[:, 0].tolist()]
         blocks.append(parsed.numbers)
-    vocabulary = ArpaVocabulary(reader, spellings, first_line)
+        line_blocks.append(parsed.lines)
+    file_lines = np.concatenate(line_blocks)
+    vocabulary = ArpaVocabulary(reader, spellings, file_lines)
     numbers = np.empty((len(vocabulary.vocab), 2), dtype=np.float32)
     lines = np.empty(len(numbers), dtype=np.int64)
     numbers[UNKNOWN_ID], lines[UNKNOWN_ID] = (CLOSED_VOCABULARY_LOG10_PROB, 0.0), first_line  # unless it is there
     numbers[vocabulary.ids] = np.concatenate(blocks)
-    lines[vocabulary.ids] = first_line + np.arange(counts[0])
+    lines[vocabulary.ids] = file_lines
     words = np.arange(len(numbers), dtype=np.int32)[:, None]
     return vocabulary, _Ngrams(words, numbers, lines)
 
 
 def _read_ngrams(reader: BlockReader, order: int, counts: list[int], vocabulary: ArpaVocabulary) -> _Ngrams:
-    first_line = reader.line_number
     word_blocks = [np.empty((0, order), dtype=np.int32)]
     number_blocks = [np.empty((0, 2), dtype=np.float32)]
+    line_blocks = [np.empty(0, dtype=np.int64)]
     for parsed in parse_ngrams(reader, order, counts):
         word_blocks.append(vocabulary.find(reader, parsed))
         number_blocks.append(parsed.numbers)
-    words, numbers = np.concatenate(word_blocks), np.concatenate(number_blocks)
+        line_blocks.append(parsed.lines)
+    words, numbers, lines = np.concatenate(word_blocks), np.concatenate(number_blocks), np.concatenate(line_blocks)
     sorting = lexicographic_order(words, len(vocabulary.vocab))
-    ngrams = _Ngrams(words[sorting], numbers[sorting], first_line + sorting.astype(np.int64))
+    ngrams = _Ngrams(words[sorting], numbers[sorting], lines[sorting])
     again = 1 + np.flatnonzero((ngrams.words[1:] == ngrams.words[:-1]).all(axis=1))
     if len(again):
         row = again[np.argmin(ngrams.lines[again])]
@@ -99,7 +103,7 @@ def _read_ngrams(reader: BlockReader, order: int, counts: list[int], vocabulary:
 
 
 def _check_contexts(reader: BlockReader, shorter: _Ngrams, ngrams: _Ngrams, vocabulary: ArpaVocabulary) -> None:
-    """Raise unless each n-gram less its last word is there too, and has a back-off."""
+    """Raise unless each n-gram less its last word is there too."""
     order = ngrams.words.shape[1]
     contexts = find_contexts(shorter.words, ngrams.words)
     if len(orphans := np.flatnonzero(contexts == MISSING)):
@@ -107,12 +111,6 @@ def _check_contexts(reader: BlockReader, shorter: _Ngrams, ngrams: _Ngrams, voca
         ngram, context = vocabulary.text(ngrams.words[row]), vocabulary.text(ngrams.words[row, :-1])
         message = f"expected {context} among the {order - 1}-grams, as {ngram} begins with it; it is not there"
         raise reader.error(message, int(ngrams.lines[row]))
-    bare = np.flatnonzero(np.isnan(shorter.numbers[contexts, 1]))
-    if len(bare):
-        row = bare[np.argmin(shorter.lines[contexts[bare]])]
-        ngram, context = vocabulary.text(ngrams.words[row]), vocabulary.text(ngrams.words[row, :-1])
-        message = f"expected a log10 back-off after {context}, as longer n-grams begin with it, such as {ngram}"
-        raise reader.error(f"{message} in line {ngrams.lines[row]}; it has none", int(shorter.lines[contexts[row]]))
 
 
 def _check_no_backoffs(reader: BlockReader, longest: _Ngrams, vocabulary: ArpaVocabulary) -> None:

@@ -22,16 +22,15 @@ class ArpaVocabulary:
     Args:
         reader: for errors; at the end of the unigrams.
         spellings: each unigram as the file has it.
-        first_line: where the first of them stands.
+        lines: (M,) where each stands in the file.
 
     Raises:
         LanguageModelError: a word is there twice, or <s> or </s> is not.
     """
 
-    def __init__(self, reader: BlockReader, spellings: list[bytes], first_line: int) -> None:
+    def __init__(self, reader: BlockReader, spellings: list[bytes], lines: NDArray[np.int64]) -> None:
         words = [spelling.decode("utf-8") for spelling in spellings]
         words = [UNKNOWN if word == OTHER_UNKNOWN else word for word in words]
-        lines = first_line + np.arange(len(words))
         self._check(reader, words, lines)
         self.has_unknown = UNKNOWN in words
         special = set(SPECIAL_WORDS)
@@ -50,7 +49,7 @@ class ArpaVocabulary:
             row, column = np.argwhere(rows == EMPTY)[0]
             start, end = parsed.spans[row, column]
             word = parsed.text[start:end].tobytes().decode("utf-8")
-            line = parsed.first_line + int(row)
+            line = int(parsed.lines[row])
             raise reader.error(f"expected words that are among the 1-grams, got {word!r}, which is not", line)
         return self.ids[rows]
 

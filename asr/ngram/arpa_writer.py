@@ -17,7 +17,7 @@ _ROWS_A_BLOCK = 50_000
 
 
 def write_arpa(path: str | Path, tables: NgramTables, *, on_progress: Callable[[float], None] | None = None) -> None:
-    """Write a model as UTF-8 ARPA, whole or not at all; packed when the name ends in .gz, .xz or .zst.
+    """Write a model as UTF-8 ARPA, whole or not at all; packed when the name ends in .gz, .bz2, .xz or .zst.
 
     The numbers have seven digits, as `lmplz` writes them. `on_progress` is told the fraction that is written.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from asr.errors import LanguageModelError, TextError
 from asr.ngram.compression import byte_counter, read_blocks
+from asr.ngram.foreign_files import HEAD_BYTES, binary_file, foreign_file
 
 Progress = Callable[[float], None]  # is told the share of the file that is read, 0-1
 
@@ -62,6 +63,8 @@ class BlockReader:
         if self._position < len(self._block):
             return True
         data = self._carry + b"".join(self._take(BLOCK_BYTES))
+        if self.line_number == 1:
+            self._check_kind(data[:HEAD_BYTES])
         end = data.rfind(b"\n") + 1
         if end == 0 and data:
             if len(data) >= BLOCK_BYTES:
@@ -82,10 +85,14 @@ class BlockReader:
                 raise LanguageModelError(str(error)) from error
             raise self.error(f"the file breaks some lines later: {error}") from error
 
+    def _check_kind(self, head: bytes) -> None:
+        if head.startswith(UTF16_BOMS):
+            raise self.error("expected UTF-8, got UTF-16; convert the file")
+        if kind := foreign_file(head) or binary_file(head):
+            raise LanguageModelError(f"{self.path}: expected an ARPA file or what `asr lm compile` wrote, got {kind}")
+
     def _check_encoding(self) -> None:
         if self.line_number == 1:
-            if self._block.startswith(UTF16_BOMS):
-                raise self.error("expected UTF-8, got UTF-16; convert the file")
             self._block = self._block.removeprefix(codecs.BOM_UTF8)
         try:
             self._block.decode("utf-8")

@@ -1,7 +1,8 @@
-"""Large text files in blocks, plain or packed with gzip, xz or Zstandard, in both directions."""
+"""Large text files in blocks, plain or packed with gzip, bzip2, xz or Zstandard, in both directions."""
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import itertools
@@ -18,11 +19,18 @@ import zstandard
 from asr.errors import TextError
 
 STDIN = "-"
-DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError)
+
+
+class Bzip2Error(Exception):
+    """Damage in a file packed with bzip2, of which Python makes an OSError, as of a disk that fails."""
+
+
+DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, Bzip2Error, EOFError)
 
 _CHUNK_BYTES = 1 << 16  # small, so that a packed file that unfolds a thousandfold cannot fill the memory
 _GZIP_WINDOW_BITS = 31  # zlib's number for "with gzip's header and checksum"
 _GZIP_LEVEL = 6
+_BZIP2_LEVEL = 9
 _XZ_PRESET = 0  # of an ARPA file the usual 6 saves a tenth more, at six times the time
 _ZSTD_LEVEL = 3
 
@@ -35,9 +43,30 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-# What a file is packed with is read from its first bytes; no UTF-8 text begins with them.
+class _Bzip2Decompressor:
+    def __init__(self) -> None:
+        self._stream = bz2.BZ2Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, data: bytes, /) -> bytes:
+        try:
+            return self._stream.decompress(data)
+        except OSError as error:
+            raise Bzip2Error(str(error)) from error
+
+
+# What a file is packed with is read from its first bytes; next to no UTF-8 text begins with them.
 _DECOMPRESSORS: dict[bytes, Callable[[], _Decompressor]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(_GZIP_WINDOW_BITS),
+    **dict.fromkeys((b"BZh%d1AY&SY" % level for level in range(1, 10)), _Bzip2Decompressor),
+    **dict.fromkeys((b"BZh%d\x17rE8P\x90" % level for level in range(1, 10)), _Bzip2Decompressor),  # of nothing
     b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ),
     b"\x28\xb5\x2f\xfd": lambda: cast(_Decompressor, zstandard.ZstdDecompressor().decompressobj()),
 }
@@ -122,10 +151,12 @@ def _decompressed(chunks: Iterator[bytes], new: Callable[[], _Decompressor]) -> 
 
 
 def create_packed(path: Path, suffix: str) -> IO[bytes]:
-    """Open `path` for writing, packed as `suffix` says: ".gz", ".xz", ".zst"; any other suffix is not packed."""
+    """Open `path` for writing, packed as `suffix` says: ".gz", ".bz2", ".xz" or ".zst"; with any other, as it is."""
     match suffix:
         case ".gz":
             return cast(IO[bytes], gzip.open(path, "wb", compresslevel=_GZIP_LEVEL))
+        case ".bz2":
+            return cast(IO[bytes], bz2.open(path, "wb", compresslevel=_BZIP2_LEVEL))
         case ".xz":
             return cast(IO[bytes], lzma.open(path, "wb", preset=_XZ_PRESET))
         case ".zst":

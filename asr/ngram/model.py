@@ -142,6 +142,11 @@ def load_ngram(path: str | Path, on_progress: Progress | None = None) -> NgramMo
     Raises:
         LanguageModelError: the file cannot be read or is malformed; names it, and of an ARPA file the line.
     """
+    if Path(path).is_dir():
+        raise LanguageModelError(
+            f"{path}: expected an ARPA file or what `asr lm compile` wrote, got a directory; a recurrent language "
+            "model, which is one, goes to --rescoring-model"
+        )
     try:
         compiled = is_model_file(Path(path))
     except OSError as error:

@@ -82,8 +82,14 @@ def read_model_file(path: str | Path) -> ModelFile:
         raise LanguageModelError(f"{path}: cannot read the language model: {error}") from error
     try:
         return _parse(view)
+    except _ForeignFileError as error:
+        raise LanguageModelError(f"{path}: {error}") from error
     except LanguageModelError as error:
         raise LanguageModelError(f"{path}: {error}; compile the model again") from error
+
+
+class _ForeignFileError(LanguageModelError):
+    """A safetensors file of another kind, which compiling again would not change."""
 
 
 def _parse(view: memoryview) -> ModelFile:
@@ -105,9 +111,15 @@ def _parse_metadata(header: object) -> tuple[int, ...]:
     """The counts, after removing the metadata from `header`."""
     metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise LanguageModelError(f"expected format {FORMAT!r} in the header, got another file")
+        raise _ForeignFileError(
+            "expected an n-gram model that `asr lm compile` or `asr lm train` wrote, got another safetensors file, "
+            "such as the weights of a network"
+        )
     if metadata.get("version") != VERSION:
-        raise LanguageModelError(f"expected version {VERSION}, got {metadata.get('version')!r}")
+        raise LanguageModelError(
+            f"expected a compiled model of version {VERSION}, got version {metadata.get('version')!r}, which another "
+            "version of asr wrote"
+        )
     try:
         counts = json.loads(metadata["counts"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from asr.errors import ConfigError, TextError
 from asr.ngram.compression import byte_counter, read_blocks, source_name
+from asr.ngram.foreign_files import HEAD_BYTES, foreign_file
 from asr.ngram.tables import BEGIN, BEGIN_ID, END, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 
 _UNKNOWN_ALIAS = "<UNK>"  # KenLM reads it in an ARPA file as <unk>, which so would be there twice
 _RESERVED = tuple(word.encode() for word in (*SPECIAL_WORDS, _UNKNOWN_ALIAS))
 _BOUNDARY = f" {END} {BEGIN} ".encode()
+_ARPA_START = b"\\data\\"
 _BLOCK_BYTES = 1 << 22
 _SENTENCES_A_BLOCK = 10_000
 
@@ -48,7 +50,7 @@ def read_corpus(
     vocabulary: Iterable[str] | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Corpus:
-    """Read UTF-8 text files, one sentence a line; plain, gzip, xz or Zstandard; `-` is standard input.
+    """Read UTF-8 text files, one sentence a line; plain, gzip, bzip2, xz or Zstandard; `-` is standard input.
 
     Words are what ASCII white space separates, and an empty line is an empty sentence, as for KenLM. `vocab_limit`
     keeps the most frequent words, of equals the first seen; `vocabulary` keeps the words it names and no other, seen
@@ -116,9 +118,18 @@ def _line_blocks(path: str | Path, on_bytes: Callable[[int], None]) -> Iterator[
     line = 1
     for number, data in enumerate(_whole_lines(read_blocks(path, on_bytes))):
         if number == 0:
+            _check_kind(data[:HEAD_BYTES], source)
             data = data.removeprefix(codecs.BOM_UTF8)
         yield _checked_block(_LineBlock(source, line, data))
         line += data.count(b"\n")
+
+
+def _check_kind(head: bytes, source: str) -> None:
+    kind = foreign_file(head)
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(_ARPA_START):
+        kind = "an ARPA file, which is a language model already: `asr lm compile` makes it quick to load"
+    if kind:
+        raise TextError(f"{source}: expected text, one sentence a line, got {kind}")
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,6 +1,8 @@
+import bz2
 import contextlib
 import gzip
 import lzma
+import pickle
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from asr.errors import LanguageModelError
 from asr.ngram import blocks, compression
 from asr.ngram.arpa_kernels import parse_number
 from asr.ngram.arpa_reader import read_arpa
+from asr.ngram.model import NgramModel, load_ngram
 
 # Line numbers are those of the errors below. Columns are told apart by white space, of whatever kind.
 GOOD = """\\data\\
@@ -97,6 +100,14 @@ def test_tables_are_sorted_and_begin_with_the_special_words(tmp_path):
         lambda text: text.replace("-3\t", "-3.0e+00\t").replace("-0.125\tb", "-1.25E-1\tb"),
         lambda text: text.replace("-3\t<s> b a\n", "-3\t<s> b a\t0\n"),  # a back-off that says nothing
         lambda text: text.replace("ngram 1=5", "ngram  1 = 5"),
+        lambda text: text.replace("ngram 1=5", "ngram 1=      5"),  # SRILM's columns
+        lambda text: text.replace("\n", "\n\n"),  # KenLM skips white space before a number
+        lambda text: text.replace("-0.75\tb", "\n \t\r\n  -0.75\tb"),
+        lambda text: text.replace("\n-", "\n  -"),
+        lambda text: text.replace("-99\t<s>", "-inf\t<s>"),
+        lambda text: text.replace("-99\t<s>", "-Infinity\t<s>"),
+        lambda text: text.replace("-99\t<s>", "-1e99\t<s>"),
+        lambda text: text.replace("<unk>\t0", "<unk>").replace("a b\t0", "a b"),  # back-offs of 0 may be left out
         lambda text: text.replace("<unk>", "<UNK>"),
     ],
 )
@@ -104,7 +115,7 @@ def test_dialects(tmp_path, change):
     assert as_dict(read_arpa(write(tmp_path, change(GOOD)))) == GOOD_NGRAMS
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress])
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress])
 def test_compression_is_told_from_the_content(tmp_path, compress):
     assert as_dict(read_arpa(write(tmp_path, compress(GOOD.encode())))) == GOOD_NGRAMS
 
@@ -112,6 +123,17 @@ def test_compression_is_told_from_the_content(tmp_path, compress):
 def test_closed_vocabulary_gets_what_kenlm_gives_it(tmp_path):
     closed = GOOD.replace("-1.5\t<unk>\t0\n", "").replace("ngram 1=5", "ngram 1=4")
     assert as_dict(read_arpa(write(tmp_path, closed))) == GOOD_NGRAMS | {("<unk>",): (-100.0, 0.0)}
+
+
+def test_missing_backoffs_are_0_as_for_kenlm(tmp_path):
+    """Also after words that longer n-grams begin with."""
+    bare = GOOD.replace("<s>\t-0.5", "<s>").replace("b a\t0.03125", "b a")
+    expected = GOOD_NGRAMS | {("<s>",): (-99.0, 0.0), ("b", "a"): (-0.25, 0.0)}
+    assert as_dict(read_arpa(write(tmp_path, bare))) == expected
+    # log10 p(b a b </s>) = <s> b + <s> b a + (b a without back-off) a b + (b without </s>) back-off -0.25 + </s>
+    model = NgramModel.from_tables(read_arpa(write(tmp_path, bare)))
+    expected_log10 = [-0.5, -3.0, -2.0, -0.25 - 1.25]
+    assert (model.score("b a b") / np.log(10)).tolist() == pytest.approx(expected_log10, abs=1e-6)
 
 
 def test_ngrams_with_the_other_unknown(tmp_path):
@@ -147,10 +169,10 @@ def test_progress_ends_at_one(tmp_path):
 ERRORS = [
     ("", "", r":1: expected \\data\\ .* an empty file"),
     ("\\data\\", "\\dota\\", r":1: expected \\data\\ .*got '\\\\dota"),
-    ("ngram 1=5", "ngram 1=6", r":12: expected 6 1-grams, as \\data\\ says, got 5 .* a blank line"),
+    ("ngram 1=5", "ngram 1=6", r":13: expected 6 1-grams, as \\data\\ says, got 5 .*then '\\\\2-grams:'"),
     ("ngram 1=5", "ngram 1=4", r":11: expected \\2-grams: after 4 1-grams.*got '-1\\ta\\t-0\.125'"),
-    ("ngram 2=4", "ngram 2=5", r":18: expected 5 2-grams"),
-    ("ngram 3=2", "ngram 3=3", r":22: expected 3 3-grams"),
+    ("ngram 2=4", "ngram 2=5", r":19: expected 5 2-grams"),
+    ("ngram 3=2", "ngram 3=3", r":23: expected 3 3-grams"),
     ("ngram 3=2", "ngram 3=1", r":21: expected \\end\\ after 1 3-grams"),
     ("ngram 2=4\n", "", r":3: expected `ngram 2=` and a count"),
     ("ngram 2=4", "ngram 2=four", r":3: expected `ngram 2=`.*'ngram 2=four'"),
@@ -168,8 +190,13 @@ ERRORS = [
     ("-3\t<s> b a", "-3\t<s> b a\t-0.5", r":21: expected no back-off after '<s> b a'.*got -0\.5"),
     ("-2\ta b", "-2x\ta b", r":16: expected a number of at most 0 .*'-2x\\ta b\\t0'"),
     ("-2\ta b", "nan\ta b", r":16: expected a number of at most 0"),
-    ("-2\ta b", "-inf\ta b", r":16: expected a number of at most 0 .*-99"),
-    ("-2\ta b", "-1e99\ta b", r":16: expected a number of at most 0"),
+    ("-2\ta b", "inf\ta b", r":16: expected a number of at most 0 .*-99 or -inf"),
+    ("-2\ta b", "1e99\ta b", r":16: expected a number of at most 0"),
+    ("-2\ta b", "-info\ta b", r":16: expected a number of at most 0"),
+    ("a b\t0", "a b\t-inf", r":16: expected a number after 2 words as log10 back-off"),
+    ("-2\ta b\t0", "\n\n-2\ta c\t0", r":18: expected words that are among the 1-grams, got 'c'"),
+    ("\n-1\ta\t-0.125", "\n\n\n-1\tb\t-0.125", r":13: expected each word once .*got 'b' a second time"),
+    ("-2\ta b\t0", "\n-2\tb a\t0", r":17: expected each 2-gram once, got 'b a' a second time"),
     ("-2\ta b", "0.5\ta b", r":16: expected a number of at most 0"),
     ("a b\t0", "a b\tnan", r":16: expected a number after 2 words as log10 back-off"),
     ("a b\t0", "a b\t1e60", r":16: expected a number after 2 words"),
@@ -180,8 +207,6 @@ ERRORS = [
     ("\t<s>\t", "\tS\t", r":12: expected <s> among the 1-grams"),
     ("\t</s>\n", "\tE\n", r":12: expected </s> among the 1-grams"),
     ("-3\t<s> b a", "-3\t<s> a b", r":21: expected '<s> a' among the 2-grams, as '<s> a b' begins with it"),
-    ("b a\t0.03125", "b a", r":15: expected a log10 back-off after 'b a'.*'b a </s>' in line 20"),
-    ("<s>\t-0.5", "<s>", r":8: expected a log10 back-off after '<s>'.*'<s> b' in line 14"),
 ]
 
 
@@ -199,6 +224,8 @@ def test_errors_name_the_line(tmp_path, old, new, message):
         (GOOD.replace("b", "é").encode("latin-1"), r":10: expected UTF-8, got the byte 0xE9"),
         (GOOD.encode("utf-16"), r":1: expected UTF-8, got UTF-16"),
         (gzip.compress(GOOD.encode())[:-12], r":\d+: the file breaks some lines later: .*cut short"),
+        (bz2.compress(GOOD.encode())[:-9], r":\d+: the file breaks some lines later: .*cut short"),
+        (bz2.compress(GOOD.encode())[:-9] + b"\0" * 9, r":\d+: the file breaks some lines later"),
         (lzma.compress(GOOD.encode())[:-20], r":\d+: the file breaks some lines later"),
         (zstandard.ZstdCompressor().compress(GOOD.encode())[:-9], r":\d+: the file breaks some lines later"),
         (b"a" * 3000, r":1: expected lines of a few words, got one of more than 1000 bytes"),
@@ -208,6 +235,49 @@ def test_damaged_files(tmp_path, monkeypatch, content, message):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1000)
     with pytest.raises(LanguageModelError, match=r"lm\.arpa" + message):
         read_arpa(write(tmp_path, content))
+
+
+KENLM = b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(300)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (KENLM, "a KenLM binary: give the ARPA file it was made from"),
+        (gzip.compress(KENLM), "a KenLM binary: give the ARPA file it was made from"),
+        (bz2.compress(KENLM), "a KenLM binary"),
+        (KENLM.replace(b"format version 5", b"incomplete"), "a KenLM binary that was never finished"),
+        (b"blmt 3 10 20 30\n", "an IRSTLM binary.*compile-lm"),
+        (b"iARPA\n\n\\data\\\nngram 1= 3\n", "an iARPA file of IRSTLM: write ARPA"),
+        (b"SRILM_BINARY_NGRAM_001\n", "an SRILM binary: write ARPA"),
+        (b"Trie Language Model" + bytes(9), "a PocketSphinx binary"),
+        (b"\xd6\xfd\xb2\x7e\x06\0\0\0vector", "an OpenFst binary"),
+        (b"\0B<ConstArpaLm> \4", "a Kaldi ConstArpaLm"),
+        (b"PK\3\4" + bytes(50), "a zip archive, as PyTorch and NumPy make them too"),
+        (pickle.dumps({"weights": 1}), "a Python pickle"),
+        (gzip.compress(gzip.compress(GOOD.encode())), "a file that is packed twice"),
+        (b"\x04\x22\x4d\x18" + bytes(9), "a file packed by lz4: unpack it"),
+        (b"\x93NUMPY\1\0", "a NumPy array"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "a binary file of a kind that is not known here"),
+        (GOOD.encode("utf-16-le"), r"text in UTF-16 \(little-endian\): convert the file"),
+        (GOOD.encode("utf-16-be"), r"text in UTF-16 \(big-endian\): convert the file"),
+        (b"\n<!DOCTYPE html>\n<html>", "a web page or XML: the download may have failed"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"the cat sat\ta 2\nthe cat\t3\ncat\t4\n", r":1: expected \\data\\ .*looks like another text: `asr lm train`"),
+        (b"the cat\t3\nthe\t4\n", r":1: expected \\data\\ .*looks like n-gram counts"),
+        (b"0 1 a a 0.5\n1 0.25\n", r":1: expected \\data\\ .*looks like a transducer"),
+        (b'{"format": 1}\n', r":1: expected \\data\\ .*looks like JSON"),
+        (b"ngram 1=5\n", r":1: expected \\data\\ .*counts without the line"),
+    ],
+)
+def test_other_files_are_named(tmp_path, content, message):
+    with pytest.raises(LanguageModelError, match=r"lm\.arpa.*" + message):
+        load_ngram(write(tmp_path, content))
+
+
+def test_a_directory_is_named(tmp_path):
+    with pytest.raises(LanguageModelError, match="got a directory; a recurrent language model"):
+        load_ngram(tmp_path)
 
 
 def test_missing_file(tmp_path):

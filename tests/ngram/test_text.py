@@ -1,5 +1,6 @@
 """Text files to numbers: packings, line ends, vocabularies, and what is refused."""
 
+import bz2
 import gzip
 import io
 import lzma
@@ -14,7 +15,7 @@ from asr.ngram.tables import SPECIAL_WORDS
 from asr.ngram.text import encode_sentences, is_plain_word, read_corpus, read_lines
 
 ZSTANDARD = zstandard.ZstdCompressor(write_checksum=True)  # as the program `zstd` does, but the library only if asked
-PACK = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "zst": ZSTANDARD.compress}
+PACK = {"plain": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": ZSTANDARD.compress}
 
 
 def sentences(corpus):
@@ -40,13 +41,13 @@ def test_packings_are_told_by_their_first_bytes(tmp_path, packing):
     assert list(read_lines([path])) == ["die Straße", "φως"]
 
 
-@pytest.mark.parametrize("packing", ["gz", "xz", "zst"])
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst"])
 def test_several_packed_streams_one_after_the_other(tmp_path, packing):
     path = write(tmp_path, PACK[packing](b"one t") + PACK[packing](b"wo\nthree") + b"\0" * 8)
     assert sentences(read_corpus([path])) == ["one two", "three"]
 
 
-@pytest.mark.parametrize("packing", ["gz", "xz", "zst"])
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst"])
 def test_packed_files_that_are_damaged(tmp_path, packing):
     whole = PACK[packing](b"so many words\n" * 100)
     with pytest.raises(TextError, match=r"text: expected a whole compressed file.*cut short"):
@@ -54,6 +55,20 @@ def test_packed_files_that_are_damaged(tmp_path, packing):
     broken = whole[:20] + bytes([whole[20] ^ 0xFF]) + whole[21:]
     with pytest.raises(TextError, match=r"text: expected a whole compressed file"):
         read_corpus([write(tmp_path, broken)])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n\\data\\\nngram 1=3\n", "an ARPA file, which is a language model already"),
+        (b"mmap lm http://kheafield.com/code format version 5\n\0", "a KenLM binary"),
+        (b"PK\3\4\0\0", "a zip archive"),
+        (b"%PDF-1.5\n", "a PDF document"),
+    ],
+)
+def test_other_files_are_no_texts(tmp_path, content, message):
+    with pytest.raises(TextError, match=f"text: expected text, one sentence a line, got {message}"):
+        read_corpus([write(tmp_path, content)])
 
 
 def test_standard_input(monkeypatch):
