@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asr.errors import ConfigError, ModelError
+from asr.features import tiles
 from asr.features.frames import Statistics, adapt_to_utterances, append_deltas, normalize_utterances, padding_mask
 from asr.features.kaldi import (
     EPSILON,
@@ -22,7 +24,7 @@ from asr.features.kaldi import (
     num_frames,
     window_function,
 )
-from asr.features.tiles import Tile, for_each_tile
+from asr.features.tiles import Block, cpu_blocks, for_each_block, gpu_blocks
 
 FEATURE_NAMES = ("logmel", "mfcc")
 CORPUS_NORMALIZATIONS = ("global", "adaptive")
@@ -31,6 +33,10 @@ NORMALIZE_NAMES = ("none", "utterance", *CORPUS_NORMALIZATIONS)
 # Filters that are neighbours share their few bins: products of 16 filters with those bins only, instead of all
 # filters with all bins, halve the time.
 FILTERS_PER_PRODUCT = 16
+
+# Matrices are padded to this many columns, the floats of the widest vector register: where a product has fewer, the
+# library's way of summing depends on the row, so that a frame's place in its block would show in the last bits.
+COLUMN_MULTIPLE = 16
 
 
 class Filterbank(nn.Module):
@@ -57,8 +63,8 @@ class Filterbank(nn.Module):
     """
 
     window: Tensor  # (frame_length_samples,) at int16 scale
-    filters: Tensor  # (2 * num_bins, num_mels): each row twice, for real and imaginary part
-    cosines: Tensor  # (num_mels, num_ceps), "mfcc" only
+    filters: Tensor  # (2 * num_bins, num_mels, padded): each row twice, for real and imaginary part
+    cosines: Tensor  # (num_mels, num_ceps), both padded, "mfcc" only
     mean: Tensor  # (F,), normalize="global" and "adaptive" only
     std: Tensor  # (F,), normalize="global" and "adaptive" only
 
@@ -104,11 +110,15 @@ class Filterbank(nn.Module):
         self.fft_size = 2 ** math.ceil(math.log2(self.frame_length_samples))
         self.register_buffer("window", window_function(window, self.frame_length_samples), persistent=False)
         mels = mel_matrix(num_mels, self.fft_size, sample_rate, low_freq, high_freq)
-        self.register_buffer("filters", mels.T.repeat_interleave(2, dim=0).contiguous(), persistent=False)
-        self._filter_groups = _filter_groups(self.filters)
+        self._filter_groups = _filter_groups(mels)
+        filters = _padded(mels.T.repeat_interleave(2, dim=0), num_rows=2 * mels.shape[1])
+        self.register_buffer("filters", filters, persistent=False)
+        self._num_columns = num_mels
         if name == "mfcc":
             _expect_range("num_ceps", num_ceps, 1, num_mels)
-            self.register_buffer("cosines", cosine_matrix(num_mels, num_ceps), persistent=False)
+            cosines = _padded(cosine_matrix(num_mels, num_ceps), num_rows=filters.shape[1])
+            self.register_buffer("cosines", cosines, persistent=False)
+            self._num_columns = num_ceps
         self._num_static = num_ceps if name == "mfcc" else num_mels + int(use_energy)
         self._has_statistics = False
         if normalize in CORPUS_NORMALIZATIONS:
@@ -142,6 +152,9 @@ class Filterbank(nn.Module):
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features of padded utterances; an utterance's features do not depend on the rest of the batch.
+
+        On a CPU an utterance has the same bits in any batch, before a normalisation that sums over its frames: that
+        one's order of summation follows the padded length, so that it adds a rounding.
 
         Args:
             waveforms: (B, N) float32 in [-1, 1]; samples past `lengths[b]` are ignored.
@@ -180,35 +193,55 @@ class Filterbank(nn.Module):
 
     def _static_features(self, waveforms: Tensor, frame_lengths: Tensor) -> Tensor:
         num_padded = self.num_frames(waveforms.shape[1])
-        features = waveforms.new_empty(waveforms.shape[0], num_padded, self._num_static)
+        features = waveforms.new_zeros(waveforms.shape[0], num_padded, self._num_static)
         if features.numel() == 0:
             return features
         # (B, N) -> (B, T, frame_length_samples), a view: frames overlap and are never copied as such
         frames = waveforms.unfold(1, self.frame_length_samples, self.frame_shift_samples)
 
-        def fill(tile: Tile) -> None:
+        def fill(block: Block) -> None:
             with torch.inference_mode():  # a mode of the thread: the caller's no_grad does not reach here
-                features[tile] = self._tile_features(frames[tile])
+                self._fill_block(features, frames, block)
 
-        for_each_tile(fill, features.shape[0], num_padded, waveforms.device)
+        if waveforms.device.type == "cpu":
+            blocks = list(cpu_blocks(frame_lengths.tolist(), tiles.CPU_BLOCK_ROWS))
+            for_each_block(fill, blocks, torch.get_num_threads())
+            return features  # its padding is still zero
+        for_each_block(fill, list(gpu_blocks(features.shape[0], num_padded, tiles.GPU_BLOCK_ROWS)), num_threads=1)
         return features.masked_fill_(padding_mask(frame_lengths, num_padded), 0.0)
 
-    def _tile_features(self, frames: Tensor) -> Tensor:
-        """(b, t, frame_length_samples) -> (b, t, number of static features)."""
-        centred = frames - frames.mean(-1, keepdim=True)
-        windowed = frames.new_empty(*frames.shape[:2], self.fft_size)
-        windowed[..., self.frame_length_samples :] = 0
-        emphasised = windowed[..., : self.frame_length_samples]
-        torch.sub(centred[..., 1:], centred[..., :-1], alpha=self.preemphasis, out=emphasised[..., 1:])
-        torch.mul(centred[..., :1], 1 - self.preemphasis, out=emphasised[..., :1])
+    def _fill_block(self, features: Tensor, frames: Tensor, block: Block) -> None:
+        """Compute the static features of a block of `frames`, (B, T, frame_length_samples), into `features`."""
+        rows = frames.new_empty(block.num_rows, self.frame_length_samples)
+        used = 0
+        for piece in block.pieces:
+            source = frames[piece.utterances, piece.frames]  # (b, t, frame_length_samples)
+            rows[used : used + piece.num_frames].view(source.shape).copy_(source)
+            used += piece.num_frames
+        rows[used:] = 0
+        results = self._row_features(rows)
+        for piece, result in zip(
+            block.pieces, torch.split(results[:used], [piece.num_frames for piece in block.pieces])
+        ):
+            target = features[piece.utterances, piece.frames]  # (b, t, number of static features)
+            target.copy_(result.view(target.shape))
+
+    def _row_features(self, rows: Tensor) -> Tensor:
+        """(R, frame_length_samples) -> (R, number of static features); overwrites `rows`."""
+        centred = rows.sub_(rows.mean(1, keepdim=True))
+        windowed = rows.new_empty(len(rows), self.fft_size)
+        windowed[:, self.frame_length_samples :] = 0
+        emphasised = windowed[:, : self.frame_length_samples]
+        torch.sub(centred[:, 1:], centred[:, :-1], alpha=self.preemphasis, out=emphasised[:, 1:])
+        torch.mul(centred[:, :1], 1 - self.preemphasis, out=emphasised[:, :1])
         emphasised *= self.window
         # |z|^2 is left to the product with `filters`, which adds both squares: torch.abs alone costs more than the FFT
-        squares = torch.view_as_real(torch.fft.rfft(windowed)).square_().flatten(2)
-        log_mel = frames.new_empty(*frames.shape[:2], self.filters.shape[1])
+        squares = torch.view_as_real(torch.fft.rfft(windowed)).square_().flatten(1)
+        log_mel = rows.new_empty(len(rows), self.filters.shape[1])
         for bins, mels in self._filter_groups:
-            torch.mm(squares[..., bins].flatten(0, 1), self.filters[bins, mels], out=log_mel.flatten(0, 1)[:, mels])
+            torch.mm(squares[:, bins], self.filters[bins, mels], out=log_mel[:, mels])
         log_mel.clamp_(min=EPSILON).log_()
-        features = log_mel @ self.cosines if self.name == "mfcc" else log_mel
+        features = (log_mel @ self.cosines if self.name == "mfcc" else log_mel)[:, : self._num_columns]
         return self._with_energy(features, centred) if self.use_energy else features
 
     def _with_energy(self, features: Tensor, centred: Tensor) -> Tensor:
@@ -231,13 +264,18 @@ def _look_at_statistics_again(module: nn.Module, _: Any) -> None:
     module._has_statistics = False
 
 
-def _filter_groups(filters: Tensor) -> list[tuple[slice, slice]]:
-    """Rows that neighbouring columns of (2 * num_bins, num_mels) filters use, and those columns."""
+def _padded(matrix: Tensor, num_rows: int) -> Tensor:
+    """`matrix` with zeros below, to `num_rows`, and on the right, to a multiple of `COLUMN_MULTIPLE`."""
+    return F.pad(matrix, (0, -matrix.shape[1] % COLUMN_MULTIPLE, 0, num_rows - matrix.shape[0])).contiguous()
+
+
+def _filter_groups(mels: Tensor) -> list[tuple[slice, slice]]:
+    """Rows of the padded `filters` that neighbouring columns use, and those columns; of (num_mels, num_bins) `mels`."""
     groups = []
-    for first in range(0, filters.shape[1], FILTERS_PER_PRODUCT):
-        mels = slice(first, first + FILTERS_PER_PRODUCT)
-        used = filters[:, mels].sum(1).nonzero()
-        groups.append((slice(int(used.min()), int(used.max()) + 1), mels))
+    for first in range(0, mels.shape[0], FILTERS_PER_PRODUCT):
+        columns = slice(first, first + FILTERS_PER_PRODUCT)
+        used = mels[columns].sum(0).nonzero()
+        groups.append((slice(2 * int(used.min()), 2 * int(used.max()) + 2), columns))
     return groups
 
 

@@ -99,7 +99,8 @@ def _read(recognizer: Recognizer, utterance: Utterance) -> Subject:
 def _mel_hz(features: Filterbank) -> NDArray[np.float32] | None:
     if features.name != "logmel" or features.use_energy or features.deltas:
         return None
-    highest = features.filters.argmax(dim=0) // 2  # the filters' rows stand there twice
+    # The filters' rows stand there twice, and columns of zeros behind them.
+    highest = features.filters[:, : features.num_features].argmax(dim=0) // 2
     hertz: NDArray[np.float32] = (highest.float() * features.sample_rate / features.fft_size).cpu().numpy()
     return hertz
 
