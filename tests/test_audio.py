@@ -6,6 +6,7 @@ Broken files are made by hand, byte by byte where libsndfile would not write the
 import contextlib
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -22,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.audio import from_array, open_audio, probe, read_audio
-from asr.audio.containers import find_damage, survey_mp3
+from asr.audio.mpeg import Mp3Survey, read_mp3_start, survey_mp3
 from asr.errors import AudioError
 
 RATE = 16_000
@@ -221,10 +222,14 @@ def without_flac_length(flac: bytes) -> bytes:
     return flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
 
 
+def survey(mp3: bytes) -> Mp3Survey:
+    start = read_mp3_start(io.BytesIO(mp3), 0, len(mp3))
+    assert start is not None
+    return survey_mp3(io.BytesIO(mp3), start, len(mp3))
+
+
 def without_xing(mp3: bytes) -> bytes:
-    survey = survey_mp3(io.BytesIO(mp3))
-    assert survey is not None
-    return mp3[survey.start.audio_start :]
+    return mp3[survey(mp3).start.audio_start :]
 
 
 class TestBrokenFiles:
@@ -277,16 +282,52 @@ class TestBrokenFiles:
         assert read(data, strict=True).warnings == ()
         assert "ends inside an MP3 frame" in only_warning(read(data[:-10]))
 
-    def test_05_corrupt_flac(self) -> None:
-        data = bytearray(encode(speechlike(4), "FLAC"))
-        data[len(data) // 2 : len(data) // 2 + 4] = b"\x55\xaa\x55\xaa"
-        with pytest.raises(AudioError, match=r"broken\.flac: cannot be decoded: .*flac decoder"):
-            read(named(bytes(data), "broken.flac"))
+    def test_05_flac_damaged_inside_gives_what_decodes_in_its_place(self) -> None:
+        samples = speechlike(4)
+        data = bytearray(encode(samples, "FLAC"))
+        for place in (len(data) // 3, len(data) // 3 * 2):
+            data[place : place + 4] = b"\x55\xaa\x55\xaa"
+        audio = read(bytes(data))
+        assert "0.51 s cannot be decoded and are silent here, in 2 places, the first" in only_warning(audio)
+        assert audio.duration == 4.0
+        lost = np.abs(audio.waveform - samples) > LSB
+        assert not audio.waveform[lost].any()
+        assert lost.sum() <= 2 * 4096  # a frame for each place
+        with pytest.raises(AudioError, match=r"broken\.flac: the file is broken: .* cannot be decoded"):
+            read(named(bytes(data), "broken.flac"), strict=True)
 
-    def test_05_truncated_flac(self) -> None:
-        data = encode(speechlike(4), "FLAC")
+    def test_05_flac_with_bytes_missing_stays_in_time(self) -> None:
+        samples = speechlike(4)
+        data = encode(samples, "FLAC")
+        third = len(data) // 3
+        audio = read(data[:third] + data[third + 9000 :])
+        assert "silent here, in one place" in only_warning(audio)
+        np.testing.assert_allclose(audio.waveform[-RATE:], samples[-RATE:], atol=LSB)
+
+    def test_05_a_window_behind_damage_is_the_slice(self) -> None:
+        samples = speechlike(6)
+        data = bytearray(encode(samples, "FLAC"))
+        data[len(data) // 3 : len(data) // 3 + 3000] = bytes(3000)
+        window = read(bytes(data), offset=4.0, duration=1.5)
+        np.testing.assert_allclose(window.waveform, samples[4 * RATE : 5 * RATE + RATE // 2], atol=LSB)
+
+    @pytest.mark.parametrize("share", [0.3, 0.8])
+    def test_05_a_flac_that_is_cut_gives_what_decodes(self, share: float) -> None:
+        samples = speechlike(4)
+        data = encode(samples, "FLAC")
+        for flac in (data, without_flac_length(data)):
+            cut = flac[: int(len(data) * share)]
+            audio = read(cut)
+            assert "cut short" in only_warning(audio)
+            assert audio.duration == pytest.approx(4 * share, abs=0.5)
+            np.testing.assert_allclose(audio.waveform, samples[: len(audio.waveform)], atol=LSB)
+            with pytest.raises(AudioError, match="cut short"):
+                read(cut, strict=True)
+
+    def test_05_a_flac_of_which_nothing_decodes(self) -> None:
+        data = encode(speechlike(0.2), "FLAC")
         with pytest.raises(AudioError, match="cannot be decoded"):
-            read(data[: len(data) // 2])
+            read(data[:200])
 
     @pytest.mark.parametrize("data", [b"These are words, not waves.\n" * 50, bytes(range(256)) * 8, b"R", b"RIFF"])
     def test_06_not_audio(self, tmp_path: Path, data: bytes) -> None:
@@ -308,10 +349,16 @@ class TestBrokenFiles:
         assert audio.waveform.tolist() == [0.0, 0.5, -1.0]
         assert audio.warnings == ()
 
-    def test_08_header_that_was_never_finished_is_told(self) -> None:
+    @pytest.mark.parametrize("riff_size", [0, 36, 0xFFFFFFFF])
+    def test_08_header_that_was_never_finished(self, riff_size: int) -> None:
         unfinished = wav(three_samples(), declared=0)
-        unfinished = unfinished[:4] + bytes(4) + unfinished[8:]
-        assert "never finished: it promises 0 bytes of samples and 6 follow" in read(unfinished).warnings[0]
+        unfinished = unfinished[:4] + struct.pack("<I", riff_size) + unfinished[8:]
+        audio = read(unfinished)
+        assert audio.waveform.tolist() == [0.0, 0.5, -1.0]
+        assert "never finished: it promises 0 bytes of samples and 6 follow" in only_warning(audio)
+        assert probe(io.BytesIO(unfinished)).num_samples == 3
+        with pytest.raises(AudioError, match="never finished"):
+            read(unfinished, strict=True)
 
     @pytest.mark.parametrize("rate", [0, 4_000_000_000])
     def test_09_impossible_sample_rate(self, rate: int) -> None:
@@ -338,7 +385,7 @@ class TestBrokenFiles:
         assert len(read(float_wav(samples), duration=0.25).waveform) == 4000  # up to there it is good
 
     @given(st.data())
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=250, deadline=None)
     def test_any_damage_gives_audio_or_a_typed_error(self, data: st.DataObject) -> None:
         original = data.draw(st.sampled_from(FUZZ_FILES))
         mutant = bytearray(original)
@@ -356,7 +403,9 @@ class TestBrokenFiles:
 FUZZ_FILES = [
     wav(speechlike(0.1).astype("<f4").tobytes(), bits=32, tag=3),
     wav(bytes(3200), channels=2),
-    *(encode(speechlike(0.1), container) for container in ("FLAC", "AIFF", "OGG", "MP3")),
+    *(encode(speechlike(0.1), container) for container in ("FLAC", "AIFF", "OGG", "MP3", "CAF", "AU", "W64", "NIST")),
+    2 * encode(speechlike(0.1), "OGG", "OPUS"),
+    2 * wav(bytes(1600)),
 ]
 
 
@@ -402,22 +451,97 @@ class TestMp3Length:
 
     def test_bytes_between_frames_are_stepped_over(self) -> None:
         data = encode(speechlike(2), "MP3")
-        survey = survey_mp3(io.BytesIO(data))
-        assert survey is not None
-        start = survey.start.audio_start
-        dirty = survey_mp3(io.BytesIO(data[:start] + b"\xff\xff\xfb dirt" * 9 + data[start:]))
-        assert dirty is not None
-        assert dirty.num_frames == survey.num_frames == survey.start.promised_frames
+        clean = survey(data)
+        start = clean.start.audio_start
+        dirty = survey(data[:start] + b"\xff\xff\xfb dirt" * 9 + data[start:])
+        assert dirty.num_frames == clean.num_frames == clean.start.promised_frames
 
 
 class TestOggStructure:
-    def test_chained_streams_are_told(self) -> None:
-        one, two = (encode(speechlike(1, seed), "OGG", "OPUS") for seed in (1, 2))
-        serial = struct.pack("<I", struct.unpack("<I", one[14:18])[0] ^ 1)
-        head, *pages = two.split(b"OggS")
-        two = head + b"".join(b"OggS" + page[:10] + serial + page[14:] for page in pages)
-        assert find_damage(io.BytesIO(one)) is None
-        assert "several Ogg streams" in str(find_damage(io.BytesIO(one + two)))
+    @pytest.mark.parametrize("codec", ["OPUS", "VORBIS"])
+    @pytest.mark.parametrize("same_serial", [True, False])
+    def test_chained_recordings_are_read_one_after_the_other(self, codec: str, same_serial: bool) -> None:
+        one, two = (encode(speechlike(1, seed), "OGG", codec) for seed in (1, 2))
+        serial = struct.pack("<I", struct.unpack("<I", one[14:18])[0] ^ (0 if same_serial else 1))
+        two = with_serial(two, serial)
+        audio = read(one + two, strict=True)
+        assert audio.warnings == ()
+        assert probe(io.BytesIO(one + two)).num_samples == len(audio.waveform)
+        np.testing.assert_array_equal(audio.waveform, np.concatenate([read(one).waveform, read(two).waveform]))
+        window = read(one + two, offset=1.25, duration=0.5).waveform
+        np.testing.assert_allclose(window, audio.waveform[RATE * 5 // 4 : RATE * 7 // 4], atol=LSB)
+
+    def test_a_chain_of_different_kinds_says_what_is_missing(self) -> None:
+        stereo = encode(np.stack([speechlike(1)] * 2, axis=1), "OGG", "VORBIS")
+        audio = read(encode(speechlike(1), "OGG", "VORBIS") + stereo)
+        assert audio.duration == 1.0
+        assert "2 recordings one after the other, of which 1 have another sample rate" in only_warning(audio)
+
+    def test_bytes_between_pages_are_told(self) -> None:
+        data = encode(speechlike(3), "OGG", "VORBIS")
+        page = data.index(b"OggS", len(data) // 2)
+        audio = read(data[:page] + b"no page" + data[page:])
+        assert "7 bytes between its Ogg pages belong to none" in only_warning(audio)
+        assert audio.duration == 3.0
+
+    @pytest.mark.parametrize("codec", ["OPUS", "VORBIS"])
+    def test_cut_inside_a_page_gives_the_pages_before(self, codec: str) -> None:
+        data = encode(speechlike(6), "OGG", codec)
+        audio = read(data[: len(data) * 2 // 3])
+        assert "ends inside an Ogg page" in only_warning(audio)
+        assert 2.0 < audio.duration < 4.5
+
+    def test_cut_before_the_first_sound(self) -> None:
+        data = encode(speechlike(0.5), "OGG", "OPUS")
+        with pytest.raises(AudioError, match="nothing can be decoded: the file is cut short"):
+            read(data[:-10])
+
+    def test_flac_in_ogg(self) -> None:
+        samples = speechlike(2)
+        native = encode(samples, "FLAC")
+        audio = read(ogg_flac(native))
+        np.testing.assert_array_equal(audio.waveform, read(native).waveform)
+        assert audio.warnings == ()
+
+
+def with_serial(ogg: bytes, serial: bytes) -> bytes:
+    """The same pages as those of another stream, with true checksums."""
+    pages = bytearray(ogg)
+    for page in re.finditer(b"OggS\0", ogg):
+        start = page.start()
+        end = start + 27 + ogg[start + 26] + sum(ogg[start + 27 : start + 27 + ogg[start + 26]])
+        pages[start + 14 : start + 18] = serial
+        pages[start + 22 : start + 26] = bytes(4)
+        pages[start + 22 : start + 26] = struct.pack("<I", ogg_crc(pages[start:end]))
+    return bytes(pages)
+
+
+def ogg_crc(page: bytes) -> int:
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+    return crc
+
+
+def ogg_flac(native: bytes) -> bytes:
+    """Native FLAC in Ogg pages (the mapping of RFC 9639), each block of metadata and each 20 kB of frames in one."""
+    end = 4
+    blocks = []
+    while not (blocks and blocks[-1][0] & 0x80):
+        size = 4 + int.from_bytes(native[end + 1 : end + 4], "big")
+        blocks.append(native[end : end + size])
+        end += size
+    packets = [b"\x7fFLAC\x01\0" + struct.pack(">H", len(blocks) - 1) + b"fLaC" + blocks[0], *blocks[1:]]
+    packets += [native[start : start + 20_000] for start in range(end, len(native), 20_000)]
+    pages = []
+    for number, packet in enumerate(packets):
+        lacing = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
+        flags = 2 * (number == 0) + 4 * (number == len(packets) - 1)
+        header = b"OggS\0" + bytes([flags]) + bytes(8) + b"flac" + struct.pack("<II", number, 0)
+        pages.append(header + bytes([len(lacing)]) + lacing + packet)
+    return b"".join(pages)
 
 
 class TestSound:

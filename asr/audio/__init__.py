@@ -8,12 +8,17 @@ threads at once; decoding releases the interpreter lock.
 What makes no usable audio raises `AudioError`, which names the file and the reason. What is usable but wrong
 (cut short, clipped, of low bandwidth, ...) is told in `warnings`; with `strict=True` damage raises as well.
 
-    sources      a path, pipe or file object, opened
-    containers   what a file's structure says about its length: cut short, wrong MP3 headers
-    decoders     a file or array -> blocks of channels
-    mixdown      blocks of channels -> mono at the model's rate, checked
-    stream       these together: `open_audio`, `read_audio`
-    files        writing audio; finding audio files
+    sources       a path, pipe or file object, opened
+    containers    what a file's structure says: where audio begins, how long it is, whether it is cut short
+      chunks, headers   WAV, RF64, W64, AIFF, CAF, AU, NIST
+      mpeg, ogg, flac   frames and pages
+      layout, views     how libsndfile is to see the file
+    foreign       what a file is that is not read here
+    decoders      a file or array -> blocks of channels
+      flac_decoder, quiet   FLAC past damaged frames; no chatter of the MP3 decoder
+    mixdown       blocks of channels -> mono at the model's rate, checked
+    stream        these together: `open_audio`, `read_audio`
+    files         writing audio; finding audio files
 """
 
 from asr.audio.decoders import AudioInfo

@@ -12,8 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
-from asr.audio.containers import RelabelledMp3, find_damage, read_mp3_start, size_bytes, survey_mp3
-from asr.audio.decoders import AudioInfo, Decoder, FileDecoder
+from asr.audio.containers import has_known_start, search_mp3, survey
+from asr.audio.decoders import (
+    SNDFILE_REASONS,
+    UNKNOWN_FORMAT,
+    AudioInfo,
+    ChainedDecoder,
+    Decoder,
+    FileDecoder,
+    UndecodableError,
+)
+from asr.audio.flac import read_stream_info
+from asr.audio.flac_decoder import FlacDecoder
+from asr.audio.foreign import explain
+from asr.audio.layout import Layout
+from asr.audio.views import Piece, SplicedFile, size_bytes
 from asr.errors import AudioError
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
@@ -35,22 +48,23 @@ class OpenSource:
 
 
 def probe(source: Source) -> AudioInfo:
-    """Read the header only. `source` is as in `open_audio`; a pipe is used up.
+    """Read the header only, and of containers of pages where these lie.
+
+    `source` is as in `open_audio`; a pipe is used up.
 
     Raises:
         AudioError: not a readable audio file.
     """
     with ExitStack() as stack:
         file = _open_file(source, stack, MAX_PIPE_BYTES)
-        info = _decoder(file.name, file.readable(), stack).info
-        if info.container == "MP3" and not _states_its_length(file.file):
-            return replace(info, num_samples=None)
-        return info
-
-
-def _states_its_length(file: BinaryIO) -> bool:
-    start = read_mp3_start(file)
-    return start is not None and start.promised_frames is not None
+        layout = _survey(file, counted=False)
+        try:
+            opened = _open_layout(file, layout, stack)
+        except UndecodableError as error:
+            layout, opened = _second_try(file, error, stack, layout.damage, counted=False)
+        if opened.info.container == "MP3" and not layout.states_length:
+            return replace(opened.info, num_samples=None)
+        return opened.info
 
 
 def open_source(source: Source, stack: ExitStack, max_pipe_bytes: int) -> OpenSource:
@@ -60,20 +74,64 @@ def open_source(source: Source, stack: ExitStack, max_pipe_bytes: int) -> OpenSo
         AudioError: see `asr.audio.open_audio`.
     """
     file = _open_file(source, stack, max_pipe_bytes)
-    damage, survey = find_damage(file.file), survey_mp3(file.file)
-    if survey is not None:
-        damage = survey.damage
-    if survey is not None and survey.length_is_wrong:
-        decoder = _decoder(file.name, RelabelledMp3(file.file, survey), stack)
-    else:
-        decoder = _decoder(file.name, file.readable(), stack)
+    layout = _survey(file, counted=True)
+    try:
+        return _open_layout(file, layout, stack)
+    except UndecodableError as error:
+        return _second_try(file, error, stack, layout.damage)[1]
+
+
+def _survey(file: _File, *, counted: bool) -> Layout:
+    try:
+        return survey(file.file, counted=counted)
+    except OSError as error:
+        raise AudioError(f"{file.name}: reading from it failed: {error}") from error
+
+
+def _second_try(
+    file: _File, error: UndecodableError, stack: ExitStack, damage: str | None = None, *, counted: bool = True
+) -> tuple[Layout, OpenSource]:
+    """Look for MP3 frames behind other bytes in what libsndfile does not open; else say why it cannot be read."""
+    if (reason := explain(file.file, file.name)) is not None:
+        raise AudioError(f"{file.name}: cannot be decoded: {reason}") from error
+    if damage is not None:
+        raise AudioError(f"{file.name}: nothing can be decoded: {damage}") from error
+    if has_known_start(file.file):
+        raise error
+    layout = search_mp3(file.file, counted=counted)
+    if layout is None:
+        raise AudioError(f"{file.name}: cannot be decoded: {SNDFILE_REASONS[UNKNOWN_FORMAT]}") from error
+    return layout, _open_layout(file, layout, stack)
+
+
+def _open_layout(file: _File, layout: Layout, stack: ExitStack) -> OpenSource:
+    decoders = [_open_stream(file, pieces, stack) for pieces in layout.streams]
+    alike = [decoder for decoder in decoders if decoder.info.shape == decoders[0].info.shape]
+    damage = layout.damage
+    if len(alike) < len(decoders):
+        damage = damage or (
+            f"it holds {len(decoders)} recordings one after the other, of which {len(decoders) - len(alike)} have "
+            "another sample rate or number of channels than the first and are not read"
+        )
+    decoder = alike[0] if len(alike) == 1 else ChainedDecoder(alike)
     return OpenSource(file.name, decoder.info, decoder, damage)
 
 
-def _decoder(name: str, file: BinaryIO | io.RawIOBase | int, stack: ExitStack) -> FileDecoder:
-    decoder = FileDecoder(name, file)
-    stack.callback(decoder.close)
-    return decoder
+def _open_stream(file: _File, pieces: tuple[Piece, ...] | None, stack: ExitStack) -> Decoder:
+    """A decoder of the whole file, or of what the pieces make of it."""
+
+    def open_file(readable: BinaryIO | io.RawIOBase | int) -> FileDecoder:
+        decoder = FileDecoder(file.name, readable)
+        stack.callback(decoder.close)
+        return decoder
+
+    view = None if pieces is None else SplicedFile(file.file, pieces)
+    seekable = file.file if view is None else cast(BinaryIO, view)
+    stream_info = read_stream_info(seekable)  # before libsndfile is at some place in the same file
+    if view is not None:
+        view.seek(0)
+    decoder = open_file(file.readable() if view is None else view)
+    return decoder if stream_info is None else FlacDecoder(decoder, seekable, stream_info, open_file)
 
 
 @dataclass(frozen=True, slots=True)

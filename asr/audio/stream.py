@@ -224,6 +224,8 @@ class AudioStream:
             before_window = max(0, window.start - position)
             position += len(block)
             window.check_length(self.name, position)
+            if self._strict and self._decoder.damage is not None:
+                self._note_damage(self._decoder.damage)
             yield block[before_window:]
         self._check_end(position)
 
@@ -243,10 +245,17 @@ class AudioStream:
     def _check_end(self, position: int) -> None:
         window, rate = self._window, self.info.sample_rate
         self._is_empty = position <= window.start
+        if self._decoder.damage is not None and not self._damage:
+            self._note_damage(self._decoder.damage)
         if position < window.promised and not self._damage:
             self._note_damage(
                 f"the file is cut short or broken: its header promises {window.promised / rate:.2f} s, "
                 f"only {position / rate:.2f} s can be decoded"
+            )
+        elif self._decoder.failure is not None and not self._damage:
+            reason = self._decoder.failure.rstrip(".")
+            self._note_damage(
+                f"the file is cut short or broken: only {position / rate:.2f} s can be decoded ({reason})"
             )
         elif window.asked is not None and position < window.asked - SLACK_SECONDS * rate:
             self._note_damage(f"{window.asked / rate:.2f} s were asked for, it ends at {position / rate:.2f} s")
