@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.alignment import align, spans_of_text, words_from_spans
+from asr.decoding.word_times import tokens_in_word, words_in_sound
 from asr.errors import ConfigError, TargetError, TextError
 from asr.evaluation import speech_batches
 from asr.files import write_json_lines, write_text
 from asr.recognizer import Recognizer
 from asr.text.normalize import normalize
-from asr.text.tokens import SPACE, TokenSpan
+from asr.text.tokens import Tokenizer, TokenSpan
 from asr.types import Seconds, Utterance, Word
 from asr.writers import ctm, text_grid
 
@@ -86,11 +89,11 @@ class Aligner:
         texts = list(known.values())
         for batch in speech_batches(self.recognizer, texts, workers, "aligning", show_progress, unreadable=reasons):
             log_probs, lengths = self.recognizer.emissions(batch.waveforms, batch.waveform_lengths)
-            log_probs = log_probs.cpu()
+            log_probs, waveforms = log_probs.cpu(), batch.waveforms.cpu()
             for row, id in enumerate(batch.ids):
-                duration = int(batch.waveform_lengths[row]) / self.recognizer.sample_rate
+                samples = waveforms[row, : int(batch.waveform_lengths[row])].numpy()
                 try:
-                    found[id] = self._align(known[id], log_probs[row, : int(lengths[row])], duration)
+                    found[id] = self._align(known[id], log_probs[row, : int(lengths[row])], samples)
                 except TargetError as error:
                     reasons[id] = str(error)
         ids = [utterance.id for utterance in utterances]
@@ -107,20 +110,34 @@ class Aligner:
             else:
                 yield replace(utterance, text=text)
 
-    def _align(self, utterance: Utterance, log_probs: Tensor, duration: Seconds) -> AlignedUtterance:
-        tokenizer = self.recognizer.tokenizer
+    def _align(self, utterance: Utterance, log_probs: Tensor, samples: NDArray[np.float32]) -> AlignedUtterance:
+        recognizer, tokenizer = self.recognizer, self.recognizer.tokenizer
         tokens = tokenizer.encode(utterance.text)
         runs = align(log_probs, tokens, utterance.id, confidence_temperature=self.confidence_temperature)
-        frame_seconds = self.recognizer.samples_per_frame / self.recognizer.sample_rate
-        pieces = [TokenSpan(tokenizer.vocab[t], i, i + 1) for i, t in enumerate(tokens) if tokenizer.vocab[t] != SPACE]
-        words = spans_of_text(utterance.text, tokens, tokenizer)
+        frame_seconds = recognizer.samples_per_frame / recognizer.sample_rate
+        duration = len(samples) / recognizer.sample_rate
+        spans = spans_of_text(utterance.text, tokens, tokenizer)
+        words = words_in_sound(
+            words_from_spans(runs, spans, frame_seconds, duration), recognizer.sound_levels(samples), duration
+        )
         return AlignedUtterance(
             utterance,
             duration,
-            words=words_from_spans(runs, words, frame_seconds, duration),
-            scores=tuple(float(runs.log_confidences[word.start : word.end].mean()) for word in words),
-            tokens=words_from_spans(runs, pieces, frame_seconds, duration),
+            words=words,
+            scores=tuple(float(runs.log_confidences[span.start : span.end].mean()) for span in spans),
+            tokens=tuple(
+                token
+                for word, span in zip(words, spans)
+                for token in tokens_in_word(
+                    words_from_spans(runs, _pieces(span, tokens, tokenizer), frame_seconds), word
+                )
+            ),
         )
+
+
+def _pieces(span: TokenSpan, tokens: Sequence[int], tokenizer: Tokenizer) -> list[TokenSpan]:
+    """The tokens of a word, each by itself."""
+    return [TokenSpan(tokenizer.vocab[tokens[index]], index, index + 1) for index in range(span.start, span.end)]
 
 
 def write_alignment(

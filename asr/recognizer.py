@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.audio import Source, from_array, open_audio
+from asr.decoding.word_times import SoundLevels, sound_levels, words_in_sound
 from asr.features import Filterbank
 from asr.models.acoustic import AcousticModel, Emissions
 from asr.text.normalize import Case
@@ -105,6 +106,11 @@ class Recognizer:
         emissions: Emissions = self.model(features, num_frames)
         return emissions
 
+    def sound_levels(self, samples: NDArray[np.float32]) -> SoundLevels:
+        """The levels of (N,) samples at the rate of the features, by which words get their ends."""
+        frame_samples = self.features.frame_shift_samples
+        return SoundLevels(sound_levels(samples, frame_samples), frame_samples / self.sample_rate)
+
     def recognize(self, batch: Batch) -> list[Hypothesis]:
         """One hypothesis for each utterance of a batch."""
         batch = batch.to(self.device)
@@ -154,15 +160,17 @@ class Recognizer:
     ) -> Transcript:
         decoder_stream = self.decoder.stream(name)
         num_samples = 0
+        decibels = []
         for window in self._windows(blocks):
             num_samples += window.own_end - window.own_start
+            decibels.append(self.sound_levels(window.samples[window.own_start : window.own_end]).decibels)
             decoder_stream.accept(self._own_log_probs(window))
             if tell is not None:
                 tell(num_samples / self.sample_rate)
         hypothesis = decoder_stream.finish()
         duration = num_samples / self.sample_rate
-        # The last output frame is filled up with zeros: it can end after the audio, but never begins there.
-        words = tuple(replace(word, end=min(word.end, duration)) for word in hypothesis.words)
+        levels = SoundLevels(np.concatenate(decibels), self.features.frame_shift_samples / self.sample_rate)
+        words = words_in_sound(hypothesis.words, levels, duration)
         # The warnings of a stream are complete only now, when all of it was read.
         return Transcript(hypothesis.text, words, duration, warnings(), hypothesis.alternatives)
 
