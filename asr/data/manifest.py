@@ -52,6 +52,11 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
     Raises `ManifestError`, with file and line, for the first malformed line, else for the first repeated id.
     """
+    return [line.utterance for line in read_manifest_lines(path)]
+
+
+def read_manifest_lines(path: str | Path) -> list[Line]:
+    """Read a manifest as `read_manifest` does, each utterance with its place."""
     scan = scan_manifest(path)
     if scan.errors:
         raise scan.errors[0]
@@ -59,7 +64,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     for line in scan.lines:
         if (earlier := first.setdefault(line.utterance.id, line)) is not line:
             raise _duplicate_id(earlier, line)
-    return [line.utterance for line in scan.lines]
+    return list(scan.lines)
 
 
 def scan_manifest(path: str | Path) -> Scan:

@@ -31,14 +31,18 @@ def write_nemo(manifest: Path, utterances: Sequence[Utterance]) -> None:
     write_manifest(manifest, utterances)
 
 
-def _records(manifest: Path, faults: Faults) -> Iterator[Record]:
-    for place, line in read_lines(manifest):
+def json_records(path: Path, faults: Faults) -> Iterator[Record]:
+    """The JSON object of each line, as it stands there. A line that is none is a fault."""
+    for place, line in read_lines(path):
         try:
-            fields = parse_line(line.encode("utf-8"))
+            yield Record(place, parse_line(line.encode("utf-8")))
         except LineError as error:
             faults.report("malformed", place, str(error))
-            continue
-        fields.pop(DROPPED, None)
+
+
+def _records(manifest: Path, faults: Faults) -> Iterator[Record]:
+    for record in json_records(manifest, faults):
+        fields = {name: value for name, value in record.fields.items() if name != DROPPED}
         if isinstance(fields.get("speaker"), int):
             fields["speaker"] = str(fields["speaker"])
-        yield Record(place, fields)
+        yield Record(record.place, fields)

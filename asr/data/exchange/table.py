@@ -74,7 +74,7 @@ def read_table(
 ) -> list[Utterance]:
     """Read a table, format "csv" or "tsv"; see above, and `asr.data.exchange.read_corpus`."""
     faults = faults or Faults()
-    records = _records(path, format, columns, faults)
+    records = table_records(path, format, columns, faults)
     return to_utterances(records, audio_root or path.parent, path, faults=faults, show_progress=show_progress)
 
 
@@ -91,7 +91,8 @@ def write_table(path: Path, format: str, utterances: Sequence[Utterance]) -> Non
         write_text(path, "".join(_tsv_line(line) for line in cells))
 
 
-def _records(path: Path, format: str, columns: Columns, faults: Faults) -> Iterator[Record]:
+def table_records(path: Path, format: str, columns: Columns, faults: Faults) -> Iterator[Record]:
+    """The rows of a table by the fields of a manifest, unchecked. A malformed row is a fault."""
     separator = find_separator(path, format, lambda cells: _familiarity(cells, columns))
     rows = read_rows(path, format, separator, faults, first="first row" if columns.names else "header")
     if not columns.names:
