@@ -5,8 +5,9 @@ Utterances that do not fit, for whatever reason, are noted and left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.decoding.alignment import align, spans_of_text, words_from_spans
+from asr.decoding.alignment import align, words_from_spans
 from asr.decoding.word_times import tokens_in_word, words_in_sound
 from asr.errors import ConfigError, TargetError, TextError
 from asr.evaluation import speech_batches
 from asr.files import write_json_lines, write_text
 from asr.recognizer import Recognizer
-from asr.text.normalize import normalize
+from asr.text.spelling import BRIDGE, SpokenText, SpokenWord, spoken_text
 from asr.text.tokens import Tokenizer, TokenSpan
 from asr.types import Seconds, Utterance, Word
 from asr.writers import ctm, text_grid
@@ -43,9 +44,17 @@ class AlignedUtterance:
 
     utterance: Utterance
     duration: Seconds  # of its audio
-    words: tuple[Word, ...]
+    text: SpokenText
+    words: tuple[Word, ...]  # those of which anything is said
     scores: tuple[float, ...]  # of the words: the mean log-probability of their tokens, each where it is highest
-    tokens: tuple[Word, ...]  # without the spaces between words
+    tokens: tuple[Word, ...]  # of the words that are spelt, without the spaces between words
+
+    @property
+    def scored_words(self) -> list[tuple[float, Word]]:
+        """The words that are spelt, with their scores."""
+        return [
+            (score, word) for spoken, word, score in zip(self.text.said, self.words, self.scores) if spoken.is_spelt
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """A line of alignment.jsonl."""
@@ -56,14 +65,26 @@ class AlignedUtterance:
             "offset": utterance.offset,
             "duration": round(self.duration, 6),
             "text": utterance.text,
-            "words": [{**_row("word", word), "score": round(score, 6)} for word, score in zip(self.words, self.scores)],
-            "tokens": [_row("token", token) for token in self.tokens],
+            "unspelt": list(self.text.unspelt),
+            "words": [_word_row(*row) for row in zip(self.text.said, self.words, self.scores)],
+            "tokens": [{**_row("token", token), "confidence": round(token.confidence, 6)} for token in self.tokens],
         }
 
 
+def _word_row(spoken: SpokenWord, word: Word, score: float) -> dict[str, Any]:
+    """A word of alignment.jsonl. Of one that is bridged only the place is known."""
+    spelt = spoken.is_spelt
+    return {
+        **_row("word", word),
+        "confidence": round(word.confidence, 6) if spelt else None,
+        "score": round(score, 6) if spelt else None,
+        "written": spoken.written,
+        "spelt": spelt,
+    }
+
+
 def _row(name: str, word: Word) -> dict[str, Any]:
-    times = {"start": round(word.start, 6), "end": round(word.end, 6)}
-    return {name: word.text, **times, "confidence": round(word.confidence, 6)}
+    return {name: word.text, "start": round(word.start, 6), "end": round(word.end, 6)}
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,19 @@ class Alignment:
 
     aligned: Sequence[AlignedUtterance]
     unaligned: Mapping[str, str]  # utterance id -> why
+
+    @property
+    def bridged(self) -> Counter[str]:
+        """Words that are said but cannot be spelt, and how often."""
+        return self._count(lambda word: bool(word.tokens) and not word.is_spelt)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Words of which nothing is said, and how often."""
+        return self._count(lambda word: not word.tokens)
+
+    def _count(self, counts: Callable[[SpokenWord], bool]) -> Counter[str]:
+        return Counter(word.text for item in self.aligned for word in item.text.words if counts(word))
 
 
 class Aligner:
@@ -84,54 +118,62 @@ class Aligner:
     def align_all(self, utterances: Sequence[Utterance], workers: int, show_progress: bool) -> Alignment:
         """Align every utterance that can be."""
         reasons: dict[str, str] = {}
-        known = {utterance.id: utterance for utterance in self._normalized(utterances, reasons)}
+        texts = self._spoken_texts(utterances, reasons)
+        known = {utterance.id: utterance for utterance in utterances if utterance.id in texts}
         found: dict[str, AlignedUtterance] = {}
-        texts = list(known.values())
-        for batch in speech_batches(self.recognizer, texts, workers, "aligning", show_progress, unreadable=reasons):
+        batches = speech_batches(
+            self.recognizer, list(known.values()), workers, "aligning", show_progress, unreadable=reasons
+        )
+        for batch in batches:
             log_probs, lengths = self.recognizer.emissions(batch.waveforms, batch.waveform_lengths)
             log_probs, waveforms = log_probs.cpu(), batch.waveforms.cpu()
             for row, id in enumerate(batch.ids):
                 samples = waveforms[row, : int(batch.waveform_lengths[row])].numpy()
                 try:
-                    found[id] = self._align(known[id], log_probs[row, : int(lengths[row])], samples)
+                    found[id] = self._align(known[id], texts[id], log_probs[row, : int(lengths[row])], samples)
                 except TargetError as error:
                     reasons[id] = str(error)
         ids = [utterance.id for utterance in utterances]
         return Alignment([found[id] for id in ids if id in found], {id: reasons[id] for id in ids if id in reasons})
 
-    def _normalized(self, utterances: Sequence[Utterance], reasons: dict[str, str]) -> Iterator[Utterance]:
-        """Those whose texts the model can spell, normalised as it was trained."""
+    def _spoken_texts(self, utterances: Sequence[Utterance], reasons: dict[str, str]) -> dict[str, SpokenText]:
+        """What is said by the texts of which the model can spell anything."""
+        texts = {}
         for utterance in utterances:
             try:
-                text = normalize(utterance.text, self.recognizer.case)
-                self.recognizer.tokenizer.encode(text)
+                texts[utterance.id] = spoken_text(utterance.text, self.recognizer.case, self.recognizer.tokenizer)
             except TextError as error:
                 reasons[utterance.id] = str(error)
-            else:
-                yield replace(utterance, text=text)
+        return texts
 
-    def _align(self, utterance: Utterance, log_probs: Tensor, samples: NDArray[np.float32]) -> AlignedUtterance:
-        recognizer, tokenizer = self.recognizer, self.recognizer.tokenizer
-        tokens = tokenizer.encode(utterance.text)
-        runs = align(log_probs, tokens, utterance.id, confidence_temperature=self.confidence_temperature)
+    def _align(
+        self, utterance: Utterance, text: SpokenText, log_probs: Tensor, samples: NDArray[np.float32]
+    ) -> AlignedUtterance:
+        recognizer = self.recognizer
+        runs = align(
+            log_probs,
+            text.tokens,
+            utterance.id,
+            confidence_temperature=self.confidence_temperature,
+            bridge_id=BRIDGE,
+        )
         frame_seconds = recognizer.samples_per_frame / recognizer.sample_rate
         duration = len(samples) / recognizer.sample_rate
-        spans = spans_of_text(utterance.text, tokens, tokenizer)
         words = words_in_sound(
-            words_from_spans(runs, spans, frame_seconds, duration), recognizer.sound_levels(samples), duration
+            words_from_spans(runs, text.spans, frame_seconds, duration), recognizer.sound_levels(samples), duration
         )
+        tokens: list[Word] = []
+        for spoken, word, span in zip(text.said, words, text.spans):
+            if spoken.is_spelt:
+                pieces = _pieces(span, text.tokens, recognizer.tokenizer)
+                tokens += tokens_in_word(words_from_spans(runs, pieces, frame_seconds), word)
         return AlignedUtterance(
             utterance,
             duration,
+            text,
             words=words,
-            scores=tuple(float(runs.log_confidences[span.start : span.end].mean()) for span in spans),
-            tokens=tuple(
-                token
-                for word, span in zip(words, spans)
-                for token in tokens_in_word(
-                    words_from_spans(runs, _pieces(span, tokens, tokenizer), frame_seconds), word
-                )
-            ),
+            scores=tuple(float(runs.log_confidences[span.start : span.end].mean()) for span in text.spans),
+            tokens=tuple(tokens),
         )
 
 

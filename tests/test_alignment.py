@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 
 import asr
 from asr.ctc import collapse, required_frames
-from asr.decoding.alignment import TokenRuns, align, spans_of_text, words_from_runs
+from asr.decoding.alignment import TokenRuns, align, words_from_runs
+from asr.decoding.alignment_kernel import best_path
 from asr.decoding.greedy import GreedyDecoder
 from asr.errors import ConfigError, ModelError, TargetError
-from asr.text.bpe import BpeTokenizer
-from asr.text.lexicon import Lexicon
-from asr.text.tokenizer import CharTokenizer, PhoneTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer.train(["ab ba"])  # <blank> = 0, space = 1, a = 2, b = 3
 BLANK, SPACE, A, B = range(4)
@@ -32,7 +31,7 @@ def random_log_probs(num_frames: int, seed: int, vocab_size: int = 3) -> torch.T
     return (3 * torch.randn(num_frames, vocab_size, generator=generator)).log_softmax(-1)
 
 
-def best_path(log_probs: torch.Tensor, tokens: list[int], blank_id: int = BLANK) -> tuple[int, ...]:
+def best_path_by_hand(log_probs: torch.Tensor, tokens: list[int], blank_id: int = BLANK) -> tuple[int, ...]:
     """The likeliest of all paths that spell `tokens`, by trying every one."""
     num_frames, vocab_size = log_probs.shape
     paths = itertools.product(range(vocab_size), repeat=num_frames)
@@ -59,14 +58,14 @@ def test_it_is_the_best_of_all_paths(tokens, num_frames):
     log_probs = random_log_probs(num_frames, seed=num_frames)
     runs = align(log_probs, tokens, "u")
     assert runs.tokens.tolist() == tokens
-    assert path_of(runs, num_frames) == best_path(log_probs, tokens)
+    assert path_of(runs, num_frames) == best_path_by_hand(log_probs, tokens)
 
 
 @pytest.mark.parametrize("impossible", [(0, 1), (2, 0), (4, 2)])
 def test_it_goes_around_probabilities_of_zero(impossible):
     log_probs = random_log_probs(5, seed=7)
     log_probs[impossible] = -math.inf
-    assert path_of(align(log_probs, [1, 2], "u"), 5) == best_path(log_probs, [1, 2])
+    assert path_of(align(log_probs, [1, 2], "u"), 5) == best_path_by_hand(log_probs, [1, 2])
 
 
 def test_a_matrix_by_hand():
@@ -208,23 +207,69 @@ def test_greedy_words_are_those_of_forced_alignment(path, seed):
         assert word.confidence == pytest.approx(aligned.confidence, rel=1e-5)
 
 
-# ---- the words of a text
+# ---- bridges
 
 
-PHONES = PhoneTokenizer.from_lexicon(Lexicon({"two": (("T", "UW"),), "one": (("W", "AH", "N"),)}))
-PIECES = BpeTokenizer.train(["one two one two", "two one"] * 10, vocab_size=14)
+BRIDGE = -1
 
 
-@pytest.mark.parametrize("tokenizer", [CharTokenizer.train(["one two"]), PHONES, PIECES])
-def test_spans_of_a_text_are_its_words_whatever_the_tokens(tokenizer):
-    tokens = tokenizer.encode("two one two")
-    spans = spans_of_text("two one two", tokens, tokenizer)
-    assert [span.text for span in spans] == ["two", "one", "two"]
-    assert [tokens[span.start : span.end] for span in spans] == [tokenizer.encode(w) for w in ("two", "one", "two")]
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([1, 2, BRIDGE]), min_size=1, max_size=3), st.integers(0, 3), st.integers(0, 2**31))
+def test_a_bridge_is_as_likely_as_the_likeliest_label(tokens, num_spare, seed):
+    log_probs = random_log_probs(required_frames(tokens) + num_spare, seed)
+    bridge = log_probs.max(dim=1).values - 0.05
+    labels = [3 if token == BRIDGE else token for token in tokens]
+    positions = best_path(log_probs.numpy(), np.array(labels, dtype=np.uint32), bridge.numpy(), BLANK)
+    ours = [BLANK if position < 0 else labels[position] for position in positions.tolist()]
+    with_bridge = torch.cat((log_probs, bridge[:, None]), dim=1)
+    least = score(with_bridge, best_path_by_hand(with_bridge, labels))
+    assert score(with_bridge, ours) >= least - 1e-6  # two bridges may touch, two equal labels may not
+    assert [positions.tolist().count(index) > 0 for index in range(len(tokens))] == [True] * len(tokens)
 
 
-def test_spans_of_no_text():
-    assert spans_of_text("", [], TOKENIZER) == []
+def emitting(path: str) -> torch.Tensor:
+    """(T, 4) log-probabilities of a model that is sure of a path: `.` blank, `_` space, a, b."""
+    probs = torch.full((len(path), 4), 0.01)
+    probs[torch.arange(len(path)), torch.tensor(["._ab".index(label) for label in path])] = 0.97
+    return probs.log()
+
+
+def places(path: str, tokens: list[int]) -> list[str]:
+    """What of the path each token has."""
+    runs = align(emitting(path), tokens, "u", bridge_id=BRIDGE)
+    return [path[start:end] for start, end in zip(runs.starts, runs.ends)]
+
+
+def test_a_bridge_takes_what_its_neighbours_leave():
+    assert places("..a..b..a.b..b..", [A, BRIDGE, B]) == ["a", "b..a.b", "b"]
+    assert places("..ab..a..", [BRIDGE, A]) == ["ab", "a"]
+    assert places("..ab..a..", [A, BRIDGE]) == ["a", "b..a"]
+    assert places("..a_b.a_a..", [A, SPACE, BRIDGE, SPACE, A]) == ["a", "_", "b.a", "_", "a"]
+    assert places("..ab..a..", [BRIDGE]) == ["ab..a"]
+
+
+def test_a_bridge_over_nothing_stands_in_the_middle():
+    runs = align(emitting("..a......b.."), [A, BRIDGE, B], "u", bridge_id=BRIDGE)
+    assert (runs.starts.tolist(), runs.ends.tolist()) == ([2, 5, 9], [3, 6, 10])
+    runs = align(emitting("..ab.."), [A, B, BRIDGE, BRIDGE], "u", bridge_id=BRIDGE)
+    assert (runs.starts.tolist(), runs.ends.tolist()) == ([2, 3, 4, 5], [3, 4, 5, 6])
+
+
+def test_bridges_side_by_side_share_alike():
+    runs = align(emitting("..a.bbabab.a.."), [A, BRIDGE, BRIDGE, A], "u", bridge_id=BRIDGE)
+    assert (runs.starts.tolist(), runs.ends.tolist()) == ([2, 4, 7, 11], [3, 7, 10, 12])
+
+
+def test_a_bridge_has_no_confidence_and_leaves_its_neighbours_theirs():
+    runs = align(emitting("..a.b.a.."), [A, BRIDGE, A], "u", bridge_id=BRIDGE)
+    assert np.exp(runs.log_confidences) == pytest.approx([0.97, 0.0, 0.97])
+
+
+def test_bridges_need_frames_too():
+    with pytest.raises(TargetError, match="no path of utterance u-17 spells its 3 labels"):
+        align(emitting("ab"), [A, BRIDGE, B], "u-17", bridge_id=BRIDGE)
+    with pytest.raises(TargetError, match=r"expected labels in 0…3, got -1"):
+        align(emitting("ab"), [A, BRIDGE], "u-17")
 
 
 # ---- real speech

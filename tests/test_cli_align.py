@@ -104,6 +104,37 @@ def test_what_does_not_fit_is_listed_and_the_rest_is_aligned(model, corpus, tmp_
     assert "3 utterances do not fit" in result.output
 
 
+def test_what_cannot_be_spelt_is_bridged_and_named(model, corpus, tmp_path):
+    utterances = read_manifest(corpus)
+    assert [u.text for u in utterances[1:3]] == ["bad cab", "a bad dab"]
+    utterances[1] = replace(utterances[1], text="Bad, -- CAB!")
+    utterances[2] = replace(utterances[2], text="a 8ad dab.")
+    write_manifest(tmp_path / "written.jsonl", utterances)
+    output = invoke("align", model, tmp_path / "written.jsonl", "-o", tmp_path / "out").output
+    found = {row["id"]: row for row in rows(tmp_path / "out" / "alignment.jsonl")}
+    assert rows(tmp_path / "out" / "unaligned.jsonl") == []
+    punctuated, bridged = found["songs-1"], found["songs-2"]
+    assert (punctuated["text"], punctuated["unspelt"]) == ("Bad, -- CAB!", ["--"])
+    assert [(w["word"], w["written"], w["spelt"]) for w in punctuated["words"]] == [
+        ("bad", "Bad,", True),
+        ("cab", "CAB!", True),
+    ]
+    assert [(w["word"], w["written"], w["spelt"]) for w in bridged["words"]] == [
+        ("a", "a", True),
+        ("8ad", "8ad", False),
+        ("dab", "dab.", True),
+    ]
+    assert bridged["unspelt"] == ["8ad"]
+    word = bridged["words"][1]
+    assert (word["confidence"], word["score"]) == (None, None)
+    assert bridged["words"][0]["end"] <= word["start"] < word["end"] <= bridged["words"][2]["start"]
+    assert "".join(token["token"] for token in bridged["tokens"]) == "adab"  # the tokens of the words that are spelt
+    assert "8ad" in (tmp_path / "out" / "words.ctm").read_text()
+    assert "Words bridged" in output
+    assert "Bridged, as the model has no tokens for them: 8ad" in output
+    assert "Left out, as nothing is said: --" in output
+
+
 def test_nothing_fits(model, corpus, tmp_path):
     write_manifest(tmp_path / "bad.jsonl", [replace(u, text="xyz") for u in read_manifest(corpus)])
     result = invoke("align", model, tmp_path / "bad.jsonl", "-o", tmp_path / "out")

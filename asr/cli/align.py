@@ -33,8 +33,11 @@ def align(
     """Find when each word and token of the manifest's texts is said, by forced alignment.
 
     Writes words.ctm and tokens.ctm, textgrid/<id>.TextGrid for Praat, alignment.jsonl, and unaligned.jsonl: the
-    utterances that do not fit, each with the reason (too few frames for the text, symbols that the model does not
-    know, audio that cannot be read). They do not change the exit code.
+    utterances that do not fit, each with the reason (too few frames for the text, no word that the model can spell,
+    audio that cannot be read). They do not change the exit code.
+
+    Texts may be as people write them. Case and punctuation that the model does not know are passed over; a word that
+    it cannot spell, such as 1984, is bridged: it gets the time between its neighbours, and no confidence.
 
     Times are seconds from the start of the utterance: for one with an `offset` in the manifest, add it to get the
     time in the file. The confidence of a word, 0-1, is that all of its tokens are right; its score is the mean

@@ -22,8 +22,11 @@ from torch import Tensor
 from asr.ctc import BLANK, check_targets
 from asr.decoding.alignment_kernel import IN_BLANK, best_path
 from asr.errors import ConfigError, ModelError, TargetError
-from asr.text.tokens import SPACE, Tokenizer, TokenSpan
+from asr.text.tokens import Tokenizer, TokenSpan
 from asr.types import Seconds, Word
+
+# Nats for each frame of a bridge, so that it takes blanks only between frames that are none.
+BRIDGE_COST = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,13 @@ def align(
     *,
     confidence_temperature: float = 1.0,
     blank_id: int = BLANK,
+    bridge_id: int | None = None,
 ) -> TokenRuns:
     """Find the likeliest path that spells `tokens`: one run of frames for each of them.
+
+    A bridge stands for something that has no tokens. It takes what its neighbours leave: from the first to the last
+    frame between them in which the model emits anything, or one in the middle if it emits nothing. Bridges side by
+    side share alike.
 
     Args:
         log_probs: (T, V) log-probabilities of any float type, on any device.
@@ -100,6 +108,7 @@ def align(
         utterance: its id, for messages.
         confidence_temperature: see `tempered_log_probs`; it changes no times.
         blank_id: of the CTC blank.
+        bridge_id: the label of bridges among the tokens, none of the model's; their confidence is 0.
 
     Raises:
         TargetError: the tokens do not fit: too few frames, a label that there is not, the blank among them, or a
@@ -107,28 +116,46 @@ def align(
         ModelError: NaN or +inf among the log-probabilities.
     """
     num_frames, vocab_size = log_probs.shape
-    check_targets([tokens], [num_frames], vocab_size, [utterance], blank_id)
+    is_bridge = np.array([token == bridge_id for token in tokens], dtype=bool)
+    spelt = [token for token in tokens if token != bridge_id]
+    check_targets([spelt], [num_frames], vocab_size, [utterance], blank_id)
     check_temperature(confidence_temperature)
     frames = host_array(log_probs)
     check_log_probs(frames, utterance)
-    labels = np.array(tokens, dtype=np.uint32)
-    if len(labels) == 0:
+    if len(tokens) == 0:
         return token_runs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-    positions = best_path(frames, labels, np.zeros(num_frames, dtype=np.float32), blank_id)
+    labels = np.where(is_bridge, vocab_size, tokens).astype(np.uint32)
+    positions = best_path(frames, labels, frames.max(axis=1) - np.float32(BRIDGE_COST), blank_id)
     if len(positions) == 0:
         raise TargetError(
             f"no path of utterance {utterance} spells its {len(tokens)} labels with a probability above 0"
         )
     spoken = np.flatnonzero(positions != IN_BLANK)
     path = positions[spoken]
-    starts = np.flatnonzero(np.diff(path, prepend=-1))  # in `path`, of each token's run
-    confidences = tempered_log_probs(frames[spoken], labels[path], confidence_temperature)
-    return TokenRuns(
-        tokens=labels.astype(np.int64),
-        starts=spoken[starts],
-        ends=spoken[np.append(starts[1:], len(path)) - 1] + 1,
-        log_confidences=np.maximum.reduceat(confidences, starts),
-    )
+    first = np.flatnonzero(np.diff(path, prepend=-1))  # in `path`, of each token's run
+    starts, ends = spoken[first], spoken[np.append(first[1:], len(path)) - 1] + 1
+    confidences = np.full(len(path), -np.inf, dtype=np.float32)
+    known = ~is_bridge[path]
+    confidences[known] = tempered_log_probs(frames[spoken[known]], labels[path[known]], confidence_temperature)
+    if is_bridge.any():
+        _settle_bridges(is_bridge, starts, ends, emits=frames.argmax(axis=1) != blank_id)
+    return TokenRuns(np.array(tokens, dtype=np.int64), starts, ends, np.maximum.reduceat(confidences, first))
+
+
+def _settle_bridges(
+    is_bridge: NDArray[np.bool_], starts: NDArray[np.int64], ends: NDArray[np.int64], emits: NDArray[np.bool_]
+) -> None:
+    """Place bridges where the path had a choice, in `starts` and `ends`. emits: (T,) frames that are no blanks."""
+    edges = np.flatnonzero(np.diff(is_bridge, prepend=False, append=False))
+    for first, last in edges.reshape(-1, 2).tolist():  # bridges side by side
+        start, end = starts[first], ends[last - 1]
+        if not emits[start:end].any():
+            before = ends[first - 1] if first > 0 else 0
+            behind = starts[last] if last < len(starts) else len(emits)
+            start = before + (behind - before - (last - first)) // 2
+            end = start + last - first
+        places = np.linspace(start, end, last - first + 1).round().astype(np.int64)
+        starts[first:last], ends[first:last] = places[:-1], places[1:]
 
 
 def words_from_runs(
@@ -158,19 +185,3 @@ def words_from_spans(
         )
         for span in spans
     )
-
-
-def spans_of_text(text: str, tokens: Sequence[int], tokenizer: Tokenizer) -> list[TokenSpan]:
-    """The tokens of each word of a normalised text, where `tokens` is what `tokenizer` made of it.
-
-    Differs from `split_words` for phones, whose every token is a word of its own there.
-    """
-    surfaces = tokenizer.surfaces
-    spans, start = [], 0
-    for word in text.split():
-        while surfaces[tokens[start]] == SPACE:
-            start += 1
-        end = start + len(tokenizer.encode(word))
-        spans.append(TokenSpan(word, start, end))
-        start = end
-    return spans
