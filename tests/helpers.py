@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from asr.audio import write_audio
 from asr.data.manifest import write_manifest
@@ -15,6 +16,23 @@ SAMPLE_RATE = 8000
 LETTER_SECONDS = 0.12
 
 needs_real_speech = pytest.mark.skipif("ASR_DATA" not in os.environ, reason="real speech: set ASR_DATA to its folder")
+
+
+FLOAT32_EPSILON = 2.0**-23
+
+
+def rounding(*values: torch.Tensor, terms: int) -> float:
+    """How far apart two float32 computations of the values may lie that sum their terms in another order.
+
+    Processors and shapes differ in nothing else. A term rounds by half of float32's epsilon, relative to the sum it
+    joins, in both computations; the size of the sums is that of the largest value, or 1, since sums may cancel.
+
+    Args:
+        values: results of the computation, of any shape.
+        terms: number of terms on the way from the input to one value: those of each product, of all layers together.
+    """
+    size = max([1.0, *(float(value.detach().abs().max()) for value in values if value.numel())])
+    return terms * FLOAT32_EPSILON * size
 
 
 def real_data() -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import sung_corpus
+from helpers import FLOAT32_EPSILON, sung_corpus
 from safetensors.torch import load_file
 from test_training import SMALL, TEXTS, configure, corpus, losses  # noqa: F401  # a fixture
 from torch import nn
@@ -24,6 +24,9 @@ from asr.training.gradient_sum import fill_buckets
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 
+# Sums over utterances are made in another order in each number of processes, and the weights of a step pass its
+# roundings on to the next losses. An utterance left out or taken twice would change a loss by percents.
+LOSS_ROUNDING = 100 * FLOAT32_EPSILON
 SCRIPT = Path(__file__).with_name("several_processes.py")
 EXACT = [  # no dropout: its masks are drawn for what a process has
     "data.batch_seconds=8",
@@ -40,6 +43,11 @@ PLAIN = ["optim.weight_noise=0.01", "optim.ema_decay=0.9"]
 BATCH_NORM = ["model.batch_norm=true", "data.batch_seconds=16"]
 ONE_UTTERANCE = ["model.layer_norm=true", "data.batch_seconds=0"]  # a step: most processes have nothing to do
 DROPOUT = ["model.dropout=0.2", "training.log_every_steps=3"]
+# The decay multiplies weights by 1 - 1000 * 1000 in each step: after seven they leave float32.
+EXPLODING = [
+    *["optim.lr=1000", "optim.weight_decay=1000", "optim.warmup_steps=0", "optim.schedule=constant"],
+    *["training.epochs=4", "training.nonfinite_patience=2"],
+]
 LANGUAGE = [
     *["model.hidden_size=16", "model.embedding_size=8", "model.num_layers=1", "model.dropout=0"],
     *["training.epochs=2", "training.num_streams=6", "training.bptt_tokens=8", "training.log_every_steps=1"],
@@ -55,7 +63,7 @@ JOBS = [  # name of the run directory, processes, kind, overrides
     ("halves", 4, "stopped", DROPOUT),
     ("halves", 4, "acoustic", DROPOUT),
     ("too-small", 2, "acoustic", ["model.batch_norm=true", "data.batch_seconds=0"]),
-    ("exploding", 2, "acoustic", ["training.nonfinite_patience=2", "optim.lr=1e30", "optim.warmup_steps=0"]),
+    ("exploding", 2, "acoustic", EXPLODING),
     *[(f"language-{n}", n, "language", LANGUAGE) for n in (1, 4)],
     *[(f"evaluation-{n}", n, "evaluate", []) for n in (1, 3)],  # of plain-1's model, on the training set
 ]
@@ -105,7 +113,7 @@ def runs(tmp_path_factory):
 
 def assert_same_losses(found, expected):
     assert [step for step, _ in found] == [step for step, _ in expected]
-    assert np.allclose([loss for _, loss in found], [loss for _, loss in expected], rtol=1e-6, atol=0)
+    assert np.allclose([loss for _, loss in found], [loss for _, loss in expected], rtol=LOSS_ROUNDING, atol=0)
 
 
 @pytest.mark.parametrize(("kind", "world_size"), [("plain", 2), ("plain", 4), ("batch-norm", 4), ("one-utterance", 4)])
@@ -225,7 +233,10 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(corpus, tmp_path):  
     (one, whole_nats, whole), (several, nats, accumulated) = found
     assert (one, several > 2) == (1, True)
     assert nats.item() == pytest.approx(whole_nats.item(), rel=1e-6)
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(whole, accumulated))
+    for ours, theirs in zip(accumulated, whole):
+        assert (
+            ours - theirs
+        ).abs().max() <= 100 * FLOAT32_EPSILON * theirs.abs().max()  # sums over some hundred frames
 
 
 def test_what_is_dealt_out_comes_back_in_order():
