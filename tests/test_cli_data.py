@@ -34,7 +34,7 @@ def test_out_and_in_again(tmp_path, format):
     result = invoke("export", format, manifest, "-o", target)
     assert result.stdout.strip() == f"written: {target} (2 utterances)"
     result = invoke("import", format, target, "-o", back)
-    assert result.stdout.strip() == f"written: {back} (2 utterances, 0.0 minutes)"
+    assert result.stdout.strip() == f"written: {back} (2 utterances, 1.8 seconds)"
     assert read_manifest(back) == read_manifest(manifest)
 
 
@@ -124,7 +124,7 @@ def test_a_folder_with_all_that_was_left_out(recordings, tmp_path):
     result = invoke("import", "folder", recordings, "-o", out, "--skip-bad")
     assert result.stdout.splitlines() == [
         "layout: beside",
-        f"written: {out} (2 utterances, 0.0 minutes)",
+        f"written: {out} (2 utterances, 1.8 seconds)",
         f"left out: 2 of 4, all listed in {tmp_path / 'out.left-out.jsonl'}",
         "  1  texts without audio (no-audio)",
         "  1  audio without a text (no-text)",

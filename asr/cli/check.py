@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from asr.cli.check_remedies import remedies
 from asr.errors import AsrError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from asr.data.doctor import Report, Requirements
     from asr.data.findings import Finding
     from asr.data.manifest import Line
+    from asr.text.normalize import Case
 
 # Where T comes from when no model is asked: Kaldi's 25 ms windows every 10 ms, three of them to one output frame.
 SAMPLE_RATE = 16000
@@ -61,7 +63,9 @@ def check(
     Shows hours, speakers, alphabet and histograms. Lists missing and
     unreadable audio, wrong durations, silence, clipping, duplicates (across
     all manifests given), texts that are not normalised or that the tokenizer
-    cannot spell, and utterances too short for CTC to align.
+    cannot spell, digits, punctuation and capitals, speakers and texts that two
+    manifests share, and utterances too short for CTC to align. Names what
+    mends each: --fix, asr data normalize, asr data split.
 
     Exits with 0 when all is well, 1 when it is not, 2 when called wrongly.
 
@@ -95,7 +99,8 @@ def check(
             show_progress=Console(stderr=True).is_terminal,
         )
         report = replace(report, findings=(*malformed, *report.findings))
-        _publish(report, len(manifests), json_path, console)
+        given = _options_of_a_fix(tokenizer, frame_shift_ms, subsampling, case)
+        _publish(report, manifests, remedies(report.findings, lines, manifests, given), json_path, console)
         if fix is not None:
             _write_fixed(fix, lines, report, console)
     if report.count("error") + report.count("warning"):
@@ -150,16 +155,28 @@ def _output_frames(frame_shift_ms: float, subsampling: int) -> Callable[[int], i
     return lambda num_samples: -(-num_frames(num_samples, window, shift) // subsampling)  # rounded up
 
 
-def _publish(report: Report, num_manifests: int, json_path: str | None, console: Console) -> None:
+def _options_of_a_fix(
+    tokenizer: Path | None, frame_shift_ms: float | None, subsampling: int | None, case: Case
+) -> list[str]:
+    """The options of this call that decide what `--fix` would do."""
+    values = {"--tokenizer": tokenizer, "--frame-shift-ms": frame_shift_ms, "--subsampling": subsampling}
+    given = [part for name, value in values.items() if value is not None for part in (name, str(value))]
+    return given + (["--case", case] if case != "keep" else [])
+
+
+def _publish(
+    report: Report, manifests: list[Path], mending: dict[str, str], json_path: str | None, console: Console
+) -> None:
     from asr.data.doctor_display import show_report
     from asr.files import write_json
 
+    everything = {**report.to_json(), "remedies": mending}
     if json_path == "-":
-        typer.echo(json.dumps(report.to_json(), ensure_ascii=False, indent=2, allow_nan=False))
+        typer.echo(json.dumps(everything, ensure_ascii=False, indent=2, allow_nan=False))
         return
-    console.print(show_report(report, num_manifests))
+    console.print(show_report(report, len(manifests), mending))
     if json_path is not None:
-        write_json(json_path, report.to_json())
+        write_json(json_path, everything)
 
 
 def _write_fixed(fix: Path, lines: list[Line], report: Report, console: Console) -> None:

@@ -206,5 +206,8 @@ def _tell_left_out(faults: "Faults", num_kept: int, path: Path | None, num_examp
 
 def _size(utterances: "Sequence[Utterance]") -> str:
     seconds = math.fsum(utterance.duration for utterance in utterances)
-    length = f"{seconds / SECONDS_IN_HOUR:.2f} hours" if seconds >= SECONDS_IN_HOUR else f"{seconds / 60:.1f} minutes"
+    if seconds >= SECONDS_IN_HOUR:
+        length = f"{seconds / SECONDS_IN_HOUR:.2f} hours"
+    else:
+        length = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
     return f"{len(utterances):,} utterances, {length}"

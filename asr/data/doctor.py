@@ -75,7 +75,8 @@ def examine(
     Args:
         utterances: of one manifest or of several together.
         places: for each utterance where it stands, for messages.
-        requirements: the model's; without them nothing is said of alphabet and alignment.
+        requirements: the model's, for alphabet and alignment; without them digits, signs, punctuation and mixed
+            capitals are found.
         case: of normalised texts; "keep" lets both be.
         listen: decode the audio, in `num_workers` threads; else only missing files are found.
         show_progress: a progress bar on standard error.
@@ -87,7 +88,10 @@ def examine(
     for index, measurement in enumerate(measurements):
         sick.look_at_text(index, case)
         sick.look_at_audio(index, measurement)
+    if requirements is None:  # a tokenizer says itself what it cannot spell
+        sick.look_at_writing(case)
     sick.look_at_identities(measurements)
+    sick.look_at_manifests()
     healthy = _apply(utterances, sick.findings)
     if requirements is not None:
         for index, utterance in healthy.items():

@@ -25,25 +25,29 @@ SPEAKERS_SHOWN = 8
 FINDINGS_SHOWN = 8  # of each kind; --json has all
 CHARACTERS_SHOWN = 120
 UNKNOWN_SHOWN = 10
+NO_REMEDIES: Mapping[str, str] = {}
 
 
-def show_report(report: Report, num_manifests: int) -> RenderableType:
-    """Headline, histograms, speakers, alphabet; then every kind of finding with its first few, and the verdict."""
+def show_report(report: Report, num_manifests: int, remedies: Mapping[str, str] = NO_REMEDIES) -> RenderableType:
+    """Headline, histograms, speakers, alphabet; then every kind of finding with its first few, and the verdict.
+
+    remedies: a finding's code -> what mends it, a command or a sentence.
+    """
     census = report.census
     parts: list[RenderableType] = [_headline(census, num_manifests), ""]
     if census.num_utterances:
         parts += [_histograms(census), "", _speakers(census), _alphabet(census.alphabet), ""]
     if report.unknown_symbols:
         parts += [_unknown_symbols(report.unknown_symbols), ""]
-    return Group(*parts, show_findings(report.findings), _verdict(report))
+    return Group(*parts, show_findings(report.findings, remedies), _verdict(report))
 
 
-def show_findings(findings: Sequence[Finding]) -> RenderableType:
-    """Every kind of finding, gravest first, with its number and its first few."""
+def show_findings(findings: Sequence[Finding], remedies: Mapping[str, str] = NO_REMEDIES) -> RenderableType:
+    """Every kind of finding, gravest first, with its number, its first few, and what mends it."""
     by_code: defaultdict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_code[finding.code].append(finding)
-    return Group(*(_kind(code, by_code[code]) for code in SEVERITIES if code in by_code))
+    return Group(*(_kind(code, by_code[code], remedies.get(code)) for code in SEVERITIES if code in by_code))
 
 
 def show_repaired(repaired: Repaired, num_before: int, path: str) -> RenderableType:
@@ -143,7 +147,7 @@ def _unknown_symbols(symbols: Mapping[str, int]) -> Text:
     return text
 
 
-def _kind(code: str, findings: Sequence[Finding]) -> RenderableType:
+def _kind(code: str, findings: Sequence[Finding], remedy: str | None) -> RenderableType:
     severity = SEVERITIES[code]
     parts: list[RenderableType] = [Text.assemble((f"{severity} {code}", STYLES[severity]), f"  {len(findings):,}")]
     for finding in findings[:FINDINGS_SHOWN]:
@@ -153,6 +157,8 @@ def _kind(code: str, findings: Sequence[Finding]) -> RenderableType:
         parts.append(Padding(line.append(finding.message), (0, 0, 0, 2), expand=False))
     if len(findings) > FINDINGS_SHOWN:
         parts.append(Text(f"  … and {len(findings) - FINDINGS_SHOWN:,} more; --json lists them all", style="dim"))
+    if remedy is not None:
+        parts.append(Text.assemble("  mend: ", (remedy, "bold")))
     return Group(*parts, "")
 
 

@@ -6,21 +6,22 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asr.audio import SLACK_SECONDS
 from asr.data.audit import Measurement
 from asr.data.findings import Finding
 from asr.errors import AudioError, TextError
 from asr.text.normalize import Case, describe_character, normalize
 from asr.text.tokenizer import Tokenizer
+from asr.text.written import features
 from asr.types import Seconds, Utterance
 
-# As much as reading tolerates without a word: times in manifests are rounded.
-DURATION_TOLERANCE_SECONDS = SLACK_SECONDS
+# Durations in manifests are rounded, up or down, to 0.1 s.
+DURATION_TOLERANCE_SECONDS = 0.1 + 1e-6
 # -60 dB of full scale: 33 steps of 16-bit audio, less than the noise of any room.
 SILENCE_PEAK = 10 ** (-60 / 20)
 # Five robust standard deviations of the logarithm. A normal distribution has one in 1.7 million beyond them.
@@ -29,6 +30,9 @@ UNUSUAL_DEVIATIONS = 5.0
 MAD_TO_STD = 1.4826
 # Shown before the place where a text differs from its normal form.
 EXCERPT_CHARACTERS = 20
+# Of the speakers, or the texts, that two manifests share.
+SHARED_SHOWN = 3
+SHARED_CHARACTERS = 30
 # Fewer utterances say little about what is usual.
 MIN_UTTERANCES_FOR_RATES = 20
 
@@ -79,6 +83,35 @@ class Examination:
             self.add("not-normalized", index, _first_difference(text, normal), text=normal)
         if not normal:
             self.add("empty-text", index, "the text is empty")
+
+    def look_at_writing(self, case: Case) -> None:
+        """Find what a model of sounds would have to learn besides: figures, signs, punctuation, mixed capitals."""
+        texts = [utterance.text for utterance in self.utterances]
+        is_mixed = case == "keep" and any(map(_has_small, texts)) and any(map(_has_capitals, texts))
+        for index, text in enumerate(texts):
+            found = features(text)
+            if is_mixed and _has_capitals(text):
+                found["capitals"] = next(at for at, character in enumerate(text) if character != character.lower())
+            for code in ("digits", "signs", "punctuation", "capitals"):
+                if code in found:
+                    self.add(code, index, f"{text[found[code]]!r} in {_excerpt(text, found[code])}")
+
+    def look_at_manifests(self) -> None:
+        """Find speakers and texts that two manifests share; which belongs to which is told by `places`."""
+        speakers: dict[str, set[str]] = {}
+        texts: dict[str, set[str]] = {}
+        for utterance, place in zip(self.utterances, self.places):
+            manifest = place.rpartition(":")[0]
+            speakers.setdefault(manifest, set()).update({utterance.speaker} if utterance.speaker is not None else ())
+            texts.setdefault(manifest, set()).update({text} if (text := normalize(utterance.text)) else ())
+        for code, kind, found in (("shared-speaker", "speaker", speakers), ("shared-text", "text", texts)):
+            for one, other in combinations(found, 2):
+                if shared := sorted(found[one] & found[other]):
+                    plural = "s are" if len(shared) > 1 else " is"
+                    some = ", ".join(_quote(name, SHARED_CHARACTERS) for name in shared[:SHARED_SHOWN])
+                    more = " …" if len(shared) > SHARED_SHOWN else ""
+                    message = f"{len(shared):,} {kind}{plural} also in {other}: {some}{more}"
+                    self.findings.append(Finding(code, "", message, place=one))
 
     def look_at_audio(self, index: int, measurement: Measurement | AudioError | None) -> None:
         """Hold the manifest to the audio as it was measured; None when nobody listened."""
@@ -165,6 +198,14 @@ class Examination:
                 self.add("unusual-rate", index, f"{message}: {_quote(self.utterances[index].text)}")
 
 
+def _has_small(text: str) -> bool:
+    return text != text.upper()
+
+
+def _has_capitals(text: str) -> bool:
+    return text != text.lower()
+
+
 def is_file(path: str) -> bool:
     """Whether there is a file; False also where one may not look."""
     try:
@@ -199,6 +240,12 @@ def _first_difference(text: str, normal: str) -> str:
     start = max(0, at - EXCERPT_CHARACTERS)
     excerpt = f"{'…' if start else ''}{normal[start:]}"
     return f"expected {_quote(excerpt)}, got {found} at character {at + 1}"
+
+
+def _excerpt(text: str, at: int) -> str:
+    """What stands around a place."""
+    start = max(0, at - EXCERPT_CHARACTERS)
+    return _quote(f"{'…' if start else ''}{text[start:]}")
 
 
 def _quote(text: str, limit: int = 60) -> str:

@@ -6,7 +6,7 @@ Errors are wrong or cannot be used, warnings want a look, notes are for the reco
 - malformed-line (error): the manifest's line cannot be read. Left out.
 - missing-audio (error): there is no such file. Dropped.
 - unreadable-audio (error): it cannot be decoded, or not to the end that its header promises. Dropped.
-- wrong-duration (error): the manifest and the audio disagree by more than 25 ms. Corrected.
+- wrong-duration (error): the manifest and the audio disagree by more than rounding to 0.1 s. Corrected.
 - silent (error): there is a text, but no sample above -60 dB of full scale. Dropped.
 - duplicate-id (error): one id for two lines, across manifests too. Numbered.
 - conflicting-text (error), duplicate-audio (warning): the same audio again, with another or the same text. Dropped.
@@ -14,7 +14,12 @@ Errors are wrong or cannot be used, warnings want a look, notes are for the reco
 - unalignable (error): CTC needs U + adjacent repeats frames and the model gives fewer. Dropped.
 - too-short, too-long (error): outside the durations that training was told to keep. Dropped, by training alone.
 - not-normalized (warning): the text is not as `asr.text.normalize` writes it. Corrected.
+- digits (warning): the text has figures, which are said in words. Left; `asr data normalize` spells them out.
+- signs (warning): %, €, & or [: said as words, or notes that nobody says. Left, for a person to mend.
 - poor-audio (warning): clipped, beyond full scale, or channels that cancel each other. Left.
+- capitals (note): the text has capitals, in a manifest that has small letters too. Left; as digits.
+- punctuation (note): the text has punctuation, which nobody says. Left; as digits.
+- shared-speaker, shared-text (note): two of the manifests have speakers, or texts, in common. Left; `asr data split`.
 - empty-text, unusual-rate (note): nothing is said; characters a second are far from the others'. Left.
 """
 
@@ -40,7 +45,13 @@ SEVERITIES: Mapping[str, Severity] = {
     "too-long": "error",
     "duplicate-audio": "warning",
     "not-normalized": "warning",
+    "digits": "warning",
+    "signs": "warning",
     "poor-audio": "warning",
+    "capitals": "note",
+    "punctuation": "note",
+    "shared-speaker": "note",
+    "shared-text": "note",
     "empty-text": "note",
     "unusual-rate": "note",
 }

@@ -73,19 +73,26 @@ def rewrite(text: str, rules: Rules, lang: str | None = None) -> Rewritten:
     return Rewritten(text, tuple(word for word in text.split() if _is_left(word, rules)))
 
 
-def features(text: str) -> frozenset[str]:
-    """ "digits", "punctuation" and "signs" (`%`, `€`, `[`), as far as a text has them; apostrophes are letters.
+def features(text: str) -> dict[str, int]:
+    """Where a text first has "digits", "punctuation" and "signs" (`%`, `€`, `[`), if it does; apostrophes are letters.
 
-    >>> sorted(features("It's 5 o'clock."))
-    ['digits', 'punctuation']
+    >>> features("It's 5 o'clock.")
+    {'digits': 5, 'punctuation': 14}
     """
-    found = {"digits"} if has_digits(text) else set()
-    plain = normalize(text, "keep").replace("'", "")
-    if any(map(_is_mark, plain)):
-        found.add("punctuation")
-    if any(map(is_sign, plain)):
-        found.add("signs")
-    return frozenset(found)
+    found: dict[str, int] = {}
+    for index, character in enumerate(text):
+        if kind := _kind(character):
+            found.setdefault(kind, index)
+    return found
+
+
+@cache
+def _kind(character: str) -> str:
+    if character.isdecimal():
+        return "digits"
+    if is_sign(character):
+        return "" if normalize(character, "keep") == "'" else "signs"
+    return "punctuation" if _is_mark(character) and normalize(character, "keep") != "'" else ""
 
 
 def _is_left(word: str, rules: Rules) -> bool:
