@@ -201,6 +201,8 @@ class OptimConfig:
     newbob_threshold: float = option(0.005, at_least=0, below=1)
     peak_share: float = option(0.3, above=0, below=1)  # one_cycle only: of the run, until the rate is highest
     start_lr_share: float = option(0.04, at_least=0, at_most=1)  # one_cycle only
+    # cosine and one_cycle: the share of lr at which a run begins again that had ended and is given more epochs
+    restart_share: float = option(0.3, at_least=0, at_most=1)
     # standard deviation of Gaussian noise on the weights in each step; 0: none
     weight_noise: float = option(0.0, at_least=0, at_most=1000)
     # of the moving average of the weights that is validated and exported; 0: none

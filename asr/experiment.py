@@ -20,6 +20,7 @@ from asr.model_card import model_card
 from asr.model_directory import write_model
 from asr.recognizer import Recognizer
 from asr.training.acoustic_task import AcousticTask
+from asr.training.course import read_course
 from asr.training.fabric import build_fabric, processes_of
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
@@ -56,16 +57,19 @@ class Run:
 
 def export(config: Config, run_dir: Path, run: Run, console: Console) -> Path:
     """Write the best mean of checkpoints as a model directory, with its validation figures on the card."""
-    chosen = run.trainer.choose_mean()
+    trainer = run.trainer
+    chosen = trainer.choose_mean()
+    exported = chosen.describe(trainer.task.criterion)
     wer, cer = chosen.values["wer"], chosen.values["cer"]
     console.print(
-        f"exporting the {chosen.describe(run.trainer.task.criterion)}: on the development set WER {wer:.2%}, "
-        f"CER {cer:.2%}",
+        f"exporting the {exported}: on the development set WER {wer:.2%}, CER {cer:.2%}",
         highlight=False,
+        soft_wrap=True,
     )
     model_dir = run_dir / "model"
-    if run.trainer.processes.is_leader:
+    if trainer.processes.is_leader:
         write_model(model_dir, model_files(config, run.recognizer), model_card(config, {"dev": chosen.values}))
+        trainer.result(chosen).write(run_dir)
     return model_dir
 
 
@@ -101,6 +105,7 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
         smoothing(config, recognizer, data.train),
         processes,
     )
+    course = processes.from_leader(read_course(run_dir, config.training.epochs))
     optimizer, schedule = build_optimizer(config.optim, recognizer.model), build_schedule(config.optim)
     trainer = Trainer(
         fabric,
@@ -109,7 +114,7 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
         schedule,
         monitor,
         run_dir / "checkpoints",
-        loop_options(config),
+        loop_options(config, course),
         partial(load_initial_model, config, recognizer, console) if config.training.initial_model else None,
         partial(probe_memory, task),
         build_watches(config, recognizer, monitor),

@@ -29,6 +29,7 @@ from asr.text.language_units import LanguageUnits, TokenUnits, WordUnits, units_
 from asr.text.normalize import normalize
 from asr.text.tokenizer import load_tokenizer, tokenizer_from_json
 from asr.text.tokens import Tokenizer
+from asr.training.course import read_course
 from asr.training.fabric import build_fabric, processes_of
 from asr.training.language_task import LanguageTask
 from asr.training.loop import Trainer
@@ -73,6 +74,7 @@ def train_language_model(config: LanguageConfig, run_dir: Path, console: Console
         card = language_model_card(config, run.scorer.units, chosen.values)
         if run.trainer.processes.is_leader:
             write_model(model_dir, language_model_files(config, run.scorer), card)
+            run.trainer.result(chosen).write(run_dir)
         return model_dir
 
 
@@ -105,6 +107,7 @@ def build_language_run(config: LanguageConfig, run_dir: Path, monitor: Monitor) 
         )
     except ValueError as error:
         raise ConfigError(f"training: {error}") from error
+    course = processes.from_leader(read_course(run_dir, config.training.epochs))
     optimizer, schedule = build_optimizer(config.optim, model), build_schedule(config.optim)
     trainer = Trainer(
         fabric,
@@ -113,7 +116,7 @@ def build_language_run(config: LanguageConfig, run_dir: Path, monitor: Monitor) 
         schedule,
         monitor,
         run_dir / "checkpoints",
-        loop_options(config),
+        loop_options(config, course),
         watches=build_watches(config, model, monitor),
         processes=processes,
     )

@@ -21,6 +21,7 @@ from asr.language_config import LanguageConfig
 from asr.launcher import detect_launch
 from asr.training.acoustic_task import AcousticOptions
 from asr.training.clipping import Clipping
+from asr.training.course import Course
 from asr.training.fabric import loading_threads
 from asr.training.loop import LoopOptions
 from asr.training.optim import Schedule, make_optimizer
@@ -134,6 +135,7 @@ def build_schedule(config: OptimConfig) -> Schedule:
             newbob_threshold=config.newbob_threshold,
             peak_share=config.peak_share,
             start_lr_share=config.start_lr_share,
+            restart_share=config.restart_share,
         )
     except ValueError as error:
         raise ConfigError(f"optim.schedule: {error}") from error
@@ -174,8 +176,8 @@ def task_options(config: Config, device: torch.device) -> AcousticOptions:
     )
 
 
-def loop_options(config: Config | LanguageConfig) -> LoopOptions:
-    """The loop's share of a config, of acoustic models and language models alike."""
+def loop_options(config: Config | LanguageConfig, course: Course) -> LoopOptions:
+    """The loop's share of a config, of acoustic models and language models alike; course: what the run is to take."""
     training = config.training
     if not 0 <= config.optim.weight_noise < math.inf:
         raise ConfigError(
@@ -192,7 +194,7 @@ def loop_options(config: Config | LanguageConfig) -> LoopOptions:
             raise ConfigError(f"training.{name}: expected {least} or more, got {number}")
     return LoopOptions(
         seed=config.seed,
-        epochs=training.epochs,
+        course=course,
         clipping=build_clipping(config.optim),
         patience=training.patience,
         average_best=training.average_best,

@@ -10,7 +10,7 @@ import torch
 from asr.audio import write_audio
 from asr.augment import RecordedRooms, SynthesisedRooms
 from asr.builders import build_model
-from asr.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, difference, from_json, to_json
+from asr.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, from_json, to_json
 from asr.data.manifest import write_manifest
 from asr.data.sampler import Curriculum
 from asr.errors import CheckpointError, ConfigError, OutputError
@@ -27,10 +27,10 @@ from asr.training.checkpoint import (
     save_checkpoint,
 )
 from asr.training.clipping import Clipping
+from asr.training.course import Course, Place
 from asr.training.fabric import loading_threads
 from asr.training.monitor import Monitor, draw_curves
 from asr.training.optim import Schedule, count_newbob, count_plateaus, make_optimizer
-from asr.training.run_directory import claim
 from asr.training_builders import (
     build_clipping,
     build_curriculum,
@@ -144,15 +144,19 @@ def test_biases_are_not_decayed():
         make_optimizer(model.parameters(), "adam", lr=0.1, weight_decay=0, beta2=0.9, momentum=0)
 
 
+def at(step, progress):
+    return Place(step, progress, warmed=progress)
+
+
 def test_schedules_by_hand():
     cosine = Schedule("cosine", lr=1.0, warmup_share=1.0, warmup_steps=4, final_lr_share=0.1)
-    assert [cosine(step, 0.0, []) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert cosine(100, 0.5, []) == pytest.approx(0.1 + 0.9 * 0.5)
-    assert cosine(100, 1.0, []) == pytest.approx(0.1)
+    assert [cosine(at(step, 0.0), []) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert cosine(at(100, 0.5), []) == pytest.approx(0.1 + 0.9 * 0.5)
+    assert cosine(at(100, 1.0), []) == pytest.approx(0.1)
     plateau = Schedule("plateau", 1.0, 0.1, plateau_factor=0.5, plateau_patience=2)
-    assert plateau(9, 0.5, [0.5, 0.4, 0.41, 0.42, 0.43]) == 0.5
-    assert plateau(9, 0.5, [0.5] + [0.6] * 100) == 0.1
-    assert Schedule("constant", 1.0, 0.1)(1, 0.9, [0.5, 0.6]) == 1.0
+    assert plateau(at(9, 0.5), [0.5, 0.4, 0.41, 0.42, 0.43]) == 0.5
+    assert plateau(at(9, 0.5), [0.5] + [0.6] * 100) == 0.1
+    assert Schedule("constant", 1.0, 0.1)(at(1, 0.9), [0.5, 0.6]) == 1.0
     with pytest.raises(ValueError, match="newbob or constant, got 'linear'"):
         Schedule("linear", 1.0, 0.1)
 
@@ -161,20 +165,37 @@ def test_schedules_by_hand():
 def test_however_short_a_run_is_its_rate_arrives(num_steps):
     """A tenth of the run, at most 200 steps: of 120 steps 12, where a warm-up of 200 steps would end at 0.6."""
     schedule = Schedule("constant", 1.0, 0.1, warmup_share=0.1, warmup_steps=200)
-    rates = [schedule(step, step / num_steps, []) for step in range(num_steps)]
+    rates = [schedule(at(step, step / num_steps), []) for step in range(num_steps)]
     assert rates.index(1.0) == min(-(-num_steps // 10), 199)
     assert rates == sorted(rates)
     assert rates[0] == 1 / 200
-    assert Schedule("constant", 1.0, 0.1, warmup_share=0.0, warmup_steps=200)(0, 0.0, []) == 1.0
-    assert Schedule("constant", 1.0, 0.1, warmup_share=0.1, warmup_steps=0)(0, 0.0, []) == 1.0
+    assert Schedule("constant", 1.0, 0.1, warmup_share=0.0, warmup_steps=200)(at(0, 0.0), []) == 1.0
+    assert Schedule("constant", 1.0, 0.1, warmup_share=0.1, warmup_steps=0)(at(0, 0.0), []) == 1.0
+
+
+def test_a_run_with_more_epochs_than_it_began_with_by_hand():
+    """Of 2 epochs, then of 4, then of 8: each time it had ended. The warm-up stays a share of the 2."""
+    course = Course(8, first_epochs=2, restarts=(2, 4))
+    places = [course.place(9, epochs_done) for epochs_done in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 7.5)]
+    assert [place.progress for place in places] == [0.0, 0.5, 0.0, 0.5, 0.0, 0.5, 0.875]
+    assert [place.is_restarted for place in places] == [False, False, True, True, True, True, True]
+    assert [place.warmed for place in places] == [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 3.75]
+    assert Course(4).place(9, 1.0) == Place(9, 0.25, 0.25)
+    for name in ("cosine", "one_cycle"):
+        schedule = Schedule(name, 2.0, final_lr_share=0.1, restart_share=0.3)
+        rates = [schedule(place, []) for place in places]
+        assert rates[2:6] == pytest.approx([0.6, 0.4, 0.6, 0.4])
+        assert schedule(Place(9, 1.0, 4.0, is_restarted=True), []) == pytest.approx(0.2)
+    assert Schedule("constant", 2.0, 0.1)(places[3], []) == 2.0
 
 
 def test_one_cycle_by_hand():
     """Up from 0.1 to 1 in the first 40 % of the run, down to 0.02 in the rest: half-way is the mean of both ends."""
     cycle = Schedule("one_cycle", 2.0, final_lr_share=0.02, peak_share=0.4, start_lr_share=0.1)
-    shares = [cycle(0, progress, []) / 2.0 for progress in (0.0, 0.2, 0.4, 0.7, 1.0)]
+    shares = [cycle(at(0, progress), []) / 2.0 for progress in (0.0, 0.2, 0.4, 0.7, 1.0)]
     assert shares == pytest.approx([0.1, 0.55, 1.0, 0.51, 0.02])
-    assert Schedule("one_cycle", 2.0, 0.02, 1.0, 4, peak_share=0.2)(0, 0.2, []) == 0.5  # a warm-up multiplies
+    warming = Schedule("one_cycle", 2.0, 0.02, 1.0, 4, peak_share=0.4)
+    assert warming(Place(0, 0.4, warmed=0.0), []) == 0.5  # a warm-up multiplies
     with pytest.raises(ValueError, match="peak_share"):
         Schedule("one_cycle", 1.0, 0.1, peak_share=1.0)
 
@@ -188,7 +209,7 @@ def test_one_cycle_equals_pytorchs():
     )
     ours = Schedule("one_cycle", 0.1, final_lr_share=0.01, peak_share=0.3, start_lr_share=0.04)
     for step in range(num_steps):
-        rate = ours(step, (step + 1) / num_steps, [])
+        rate = ours(at(step, (step + 1) / num_steps), [])
         # on the way up theirs begins at step 0, so that there the two differ by less than a step's worth
         assert rate == pytest.approx(theirs.get_last_lr()[0], abs=1e-9 if step >= 299 else 0.1 * math.pi / 2 / 299)
         optimizer.step()
@@ -199,7 +220,8 @@ def test_newbob_by_hand():
     """0.4 -> 0.399 is an improvement of a quarter per cent, too little: halved there and with every epoch after."""
     newbob = Schedule("newbob", 1.0, 0.1, plateau_factor=0.5, newbob_threshold=0.005)
     rates = [0.5, 0.4, 0.399, 0.3, 0.2, 0.1, 0.05]
-    assert [newbob(9, 0.5, rates[:epochs]) for epochs in range(8)] == [1, 1, 1, 0.5, 0.25, 0.125, 0.1, 0.1]
+    expected = [1, 1, 1, 0.5, 0.25, 0.125, 0.1, 0.1]
+    assert [newbob(at(9, 0.5), rates[:epochs]) for epochs in range(8)] == expected
 
 
 @pytest.mark.parametrize(
@@ -270,22 +292,6 @@ def test_clipping_options_are_checked(name, limit):
 )
 def test_plateaus(rates, plateaus):
     assert count_plateaus(rates, patience=2) == plateaus
-
-
-def test_another_config_in_the_same_directory_is_refused(tmp_path):
-    config = {"run_dir": "a", "optim": {"lr": 0.001}, "machine": {"num_workers": 1}}
-    claim(tmp_path, config, {}, difference)
-    claim(tmp_path, {**config, "run_dir": "b", "machine": {"num_workers": 9}}, {}, difference)
-    with pytest.raises(ConfigError, match=r"optim\.lr: 0\.001 -> 0\.002"):
-        claim(tmp_path, {**config, "optim": {"lr": 0.002}}, {}, difference)
-
-
-def test_an_option_younger_than_a_run_had_its_default_there(tmp_path):
-    defaults = {"optim": {"lr": 1.0, "weight_noise": 0.0}}
-    claim(tmp_path, {"optim": {"lr": 0.001}}, defaults, difference)
-    claim(tmp_path, {"optim": {"lr": 0.001, "weight_noise": 0.0}}, defaults, difference)
-    with pytest.raises(ConfigError, match=r"optim\.weight_noise: 0\.0 -> 0\.1"):
-        claim(tmp_path, {"optim": {"lr": 0.001, "weight_noise": 0.1}}, defaults, difference)
 
 
 def values(step):

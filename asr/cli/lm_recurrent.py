@@ -16,28 +16,38 @@ def train_recurrent(texts: list[Path], dev: list[Path], output: Path, overrides:
     texts, dev: one sentence a line, plain or compressed; without `dev` a part of the texts is held out.
     overrides: `key=value`, the options of asr/language_config.py; `model=NAME` takes configs/language/model/NAME.yaml.
     """
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from asr.cli.stages import Stage
-    from asr.config import difference, to_json
+    from asr.config import to_json
     from asr.files import sha256
     from asr.language_config import LanguageConfig
     from asr.launcher import detect_launch
     from asr.model_directory import CARD
-    from asr.training.run_directory import claim
+    from asr.training.claim import claim, export_inputs
+    from asr.training.run_lock import locked
+    from asr.training.run_state import recording_state
 
     config = compose_language(texts, dev, output, overrides)
     contents = {str(path): sha256(path) for path in [*texts, *dev]}
     launch = detect_launch()
-    if launch.is_leader:
-        claim(output, {**to_json(config), "contents": contents}, to_json(LanguageConfig()), difference)
-    stage = Stage(output / "trained.json")
-    if not stage.is_done({}):
-        from asr.language_experiment import train_language_model
-
-        model_dir = train_language_model(config, output, Console(quiet=not launch.is_leader))
+    console = Console(quiet=not launch.is_leader)
+    with locked(output) if launch.is_leader else nullcontext():
         if launch.is_leader:
-            stage.finish({}, outputs=[path for path in model_dir.iterdir() if path.name != CARD])
+            claimed = claim(output, {**to_json(config), "contents": contents}, to_json(LanguageConfig()))
+            config.training.epochs = claimed.epochs
+            for note in claimed.notes:
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
+        stage, inputs = Stage(output / "trained.json"), export_inputs(to_json(config))
+        if not stage.is_done(inputs):
+            from asr.language_experiment import train_language_model
+
+            with recording_state(output) if launch.is_leader else nullcontext():
+                model_dir = train_language_model(config, output, console)
+                if launch.is_leader:
+                    stage.finish(inputs, outputs=[path for path in model_dir.iterdir() if path.name != CARD])
     return output / "model"
 
 

@@ -20,7 +20,7 @@ def run(recipe: Recipe, overrides: Overrides = None) -> None:
     """Run a recipe: prepare, train, evaluate. What is done and unchanged is skipped; what was interrupted goes on.
 
     Everything lies in runs/RECIPE (or run_dir=…): config and environment, checkpoints, model, TensorBoard logs,
-    curves.png, and the results of each test set. Another config in the same directory is refused.
+    curves.png, and the results of each test set. With more epochs or other test sets the same directory goes on.
 
     [bold]Examples[/]
 

@@ -142,7 +142,12 @@ def search_stage(config: "Config", rates: list[float]) -> None:
 
 
 def train_stage(config: "Config") -> Path:
-    """Train a config in its run directory unless that is done; returns the model directory."""
+    """Train a config in its run directory unless that is done; returns the model directory.
+
+    Raises `ConfigError` when another process trains there, or when the run there is another one.
+    """
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from asr.cli.common import importing
@@ -150,22 +155,30 @@ def train_stage(config: "Config") -> Path:
 
     with importing():
         from asr.cli.stages import Stage
-        from asr.config import Config, difference, to_json
+        from asr.config import Config, to_json
         from asr.data.corpus import checksum
         from asr.model_directory import TOKENIZER, WEIGHTS
-        from asr.training.run_directory import claim
+        from asr.training.claim import claim, export_inputs
+        from asr.training.run_lock import locked
+        from asr.training.run_state import recording_state
 
     run_dir, launch = Path(config.run_dir), detect_launch()
-    if launch.is_leader:
-        manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
-        inputs = {**to_json(config), "manifests": {path: checksum(path) for path in manifests}}
-        claim(run_dir, inputs, to_json(Config()), difference)
-    stage = Stage(run_dir / "trained.json")
-    if not stage.is_done({}):
-        with importing():
-            from asr.experiment import train as run_training
-
-        model_dir = run_training(config, run_dir, Console(quiet=not launch.is_leader))
+    console = Console(quiet=not launch.is_leader)
+    manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
+    checksums = {path: checksum(path) for path in manifests} if launch.is_leader else {}
+    with locked(run_dir) if launch.is_leader else nullcontext():
         if launch.is_leader:
-            stage.finish({}, outputs=[model_dir / WEIGHTS, model_dir / TOKENIZER])
+            claimed = claim(run_dir, {**to_json(config), "manifests": checksums}, to_json(Config()))
+            config.training.epochs = claimed.epochs
+            for note in claimed.notes:
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
+        stage, inputs = Stage(run_dir / "trained.json"), export_inputs(to_json(config))
+        if not stage.is_done(inputs):
+            with importing():
+                from asr.experiment import train as run_training
+
+            with recording_state(run_dir) if launch.is_leader else nullcontext():
+                model_dir = run_training(config, run_dir, console)
+                if launch.is_leader:
+                    stage.finish(inputs, outputs=[model_dir / WEIGHTS, model_dir / TOKENIZER])
     return run_dir / "model"

@@ -90,6 +90,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, tensors, state)
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint's state alone, without its tensors and unchecked; `CheckpointError` if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state: dict[str, Any] = json.loads((file.metadata() or {})["state"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return state
+
+
 def check_whole(path: Path) -> None:
     """Raise `CheckpointError` for a file whose content is not the one its name promises."""
     match = NAME.fullmatch(path.name)

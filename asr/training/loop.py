@@ -27,6 +27,7 @@ from asr.errors import AsrError, Interrupted
 from asr.processes import ALONE, Processes
 from asr.training.checkpoint import remove_all_but, save_checkpoint
 from asr.training.clipping import Clipping
+from asr.training.course import Course
 from asr.training.ema import WeightAverage
 from asr.training.gradients import Gradients
 from asr.training.guard import StepGuard, StepInfo, StepOutcome
@@ -34,6 +35,7 @@ from asr.training.monitor import Monitor
 from asr.training.optim import Schedule, set_learning_rate
 from asr.training.position import Position, restore_position, save_position
 from asr.training.replay import save_batch
+from asr.training.run_state import Result
 from asr.training.selection import ChosenMean, best_epochs, choose_mean, ranked
 from asr.training.task import Step, Task, Validation
 
@@ -46,7 +48,7 @@ class LoopOptions:
     """The loop's own settings; see `TrainingConfig` for their meaning."""
 
     seed: int
-    epochs: int
+    course: Course
     clipping: Clipping
     patience: int
     average_best: int
@@ -96,7 +98,7 @@ class Trainer:
         self.gradients = Gradients(fabric, task, self.model, options.seed, options.weight_noise, processes)
         self.average = WeightAverage(task.model, options.ema_decay) if options.ema_decay else None
         self._stop_requested = False
-        self._saved_at = time.monotonic()
+        self._saved_at = self._counted_at = time.monotonic()
 
     # ---- the run ----------------------------------------------------------------------------------------------
 
@@ -143,6 +145,17 @@ class Trainer:
         best = self.best_checkpoints() if self.processes.is_leader else []
         return choose_mean(self.task, best, self.monitor.note, self.processes)
 
+    def result(self, chosen: ChosenMean) -> Result:
+        """What the run has come to, with what is exported of it."""
+        return Result(
+            epochs=self.position.epoch,
+            planned_epochs=self.options.course.epochs,
+            seconds=self.position.seconds,
+            criterion=self.task.criterion,
+            exported=chosen.describe(self.task.criterion),
+            figures=chosen.values,
+        )
+
     # ---- an epoch ---------------------------------------------------------------------------------------------
 
     def _train_epoch(self) -> None:
@@ -151,17 +164,16 @@ class Trainer:
         self.monitor.start_epoch(position.epoch, len(plan), position.batch)
         self.model.train()
         for work in self.task.load(plan[position.batch :]):
-            progress = (position.epoch + position.batch / len(plan)) / self.options.epochs
-            self._step(work, progress)
+            self._step(work, position.epoch + position.batch / len(plan))
             position.batch += 1
             self.monitor.advance()
             self._save_or_stop()
         self._read_back()
 
-    def _step(self, work: Step, progress: float) -> None:
+    def _step(self, work: Step, epochs_done: float) -> None:
         """One step of the run, read back every `log_every_steps` steps."""
         position = self.position
-        lr = self.schedule(position.step, progress, position.error_rates)
+        lr = self.schedule(self.options.course.place(position.step, epochs_done), position.error_rates)
         watches = [watch(position.step, position.epoch) for watch in self.watches]
         self.update(work, StepInfo(position.step, position.batch, work.num_labels, lr), watches)
         if position.step % self.options.log_every_steps == 0:
@@ -250,7 +262,7 @@ class Trainer:
     # ---- stopping and going on --------------------------------------------------------------------------------
 
     def _is_done(self) -> bool:
-        return self.position.epoch >= self.options.epochs or self._out_of_patience()
+        return self.position.epoch >= self.options.course.epochs or self._out_of_patience()
 
     def _out_of_patience(self) -> bool:
         rates, patience = self.position.error_rates, self.options.patience
@@ -273,6 +285,9 @@ class Trainer:
 
     def _save(self) -> None:
         self._read_back()  # its sums and counts are part of the position
+        now = time.monotonic()
+        self.position.seconds += now - self._counted_at
+        self._counted_at = now
         carried = self.task.carried()
         with self.processes.leader_first():  # the others may be about to stop, which would end the leader too
             if self.processes.is_leader:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from asr.training.course import Place
+
 
 def make_optimizer(
     parameters: Iterable[nn.Parameter], name: str, *, lr: float, weight_decay: float, beta2: float, momentum: float
@@ -40,6 +42,8 @@ class Schedule:
 
     The warm-up takes `warmup_share` of the run, but no more than `warmup_steps` steps: however short a run is, it
     arrives at its rate, and a long one does not wait for it. 0 of either is none.
+    A run that had ended and goes on begins again at `restart_share` of `lr` (a warm restart, Loshchilov & Hutter 2017),
+    from where the rate falls to the final share along half a cosine.
 
     cosine: half a cosine from `lr` down to the final share of it (Loshchilov & Hutter 2017, without restarts).
     one_cycle: up from `start_lr_share` of `lr` to all of it, which `peak_share` of the run takes, and down to the
@@ -59,6 +63,7 @@ class Schedule:
     newbob_threshold: float = 0.005
     peak_share: float = 0.3
     start_lr_share: float = 0.04
+    restart_share: float = 0.3
 
     def __post_init__(self) -> None:
         if self.name not in SCHEDULES:
@@ -66,29 +71,30 @@ class Schedule:
         if not 0.0 < self.peak_share < 1.0:
             raise ValueError(f"expected peak_share above 0 and below 1, got {self.peak_share}")
 
-    def __call__(self, step: int, progress: float, error_rates: Sequence[float]) -> float:
-        """The rate for step 0, 1, …
+    def __call__(self, place: Place, error_rates: Sequence[float]) -> float:
+        """The rate for the step at a place. error_rates: the validation results of the epochs so far."""
+        return self.lr * self._warmth(place) * self._share(place, error_rates)
 
-        progress: the share of the run that is done, 0-1; error_rates: the validation results of the epochs so far.
-        """
-        warmth = self._warmth(step, progress)
-        match self.name:
-            case "cosine":
-                return self.lr * warmth * half_cosine(1.0, self.final_lr_share, progress)
-            case "one_cycle":
-                return self.lr * warmth * self._cycle(progress)
-            case "plateau":
-                reductions = count_plateaus(error_rates, self.plateau_patience)
-                return self.lr * warmth * max(self.final_lr_share, self.plateau_factor**reductions)
-            case "newbob":
-                reductions = count_newbob(error_rates, self.newbob_threshold)
-                return self.lr * warmth * max(self.final_lr_share, self.plateau_factor**reductions)
-        return self.lr * warmth
-
-    def _warmth(self, step: int, progress: float) -> float:
+    def _warmth(self, place: Place) -> float:
         if self.warmup_steps == 0 or self.warmup_share == 0.0:
             return 1.0
-        return min(1.0, max((step + 1) / self.warmup_steps, progress / self.warmup_share))
+        return min(1.0, max((place.step + 1) / self.warmup_steps, place.warmed / self.warmup_share))
+
+    def _share(self, place: Place, error_rates: Sequence[float]) -> float:
+        match self.name:
+            case "cosine" | "one_cycle" if place.is_restarted:
+                return half_cosine(max(self.restart_share, self.final_lr_share), self.final_lr_share, place.progress)
+            case "cosine":
+                return half_cosine(1.0, self.final_lr_share, place.progress)
+            case "one_cycle":
+                return self._cycle(place.progress)
+            case "plateau":
+                reductions = count_plateaus(error_rates, self.plateau_patience)
+                return max(self.final_lr_share, self.plateau_factor**reductions)
+            case "newbob":
+                reductions = count_newbob(error_rates, self.newbob_threshold)
+                return max(self.final_lr_share, self.plateau_factor**reductions)
+        return 1.0
 
     def _cycle(self, progress: float) -> float:
         """The share of `lr`."""

@@ -35,6 +35,7 @@ class Position:
     epoch_loss: float = 0.0  # nats, summed over the epoch so far
     epoch_labels: int = 0
     skipped_steps: int = 0
+    seconds: float = 0.0  # that the run has taken so far
     nonfinite_in_a_row: int = 0  # steps skipped since the last one that was not
     error_rates: list[float] = field(default_factory=list)  # of each epoch: what ranks it, see `selection.ranked`
     losses: list[float] = field(default_factory=list)  # validation loss of each epoch
