@@ -1,6 +1,7 @@
 """From config to objects, with `match` on names; unknown names raise. Everything below takes plain arguments."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from asr.config import (
 from asr.decoder_builder import build_decoder, packed, unpacked
 from asr.errors import ConfigError, ModelError
 from asr.features import Filterbank
-from asr.model_directory import RESERVED, ModelFiles, read_checksums, read_config, read_model
+from asr.model_directory import RESERVED, ModelFiles, find_model, read_checksums, read_config, read_model
 from asr.models.acoustic import AcousticModel
 from asr.models.frontend import ConvFrontend, FrameStacking, Frontend, Identity
 from asr.models.recurrent import RecurrentStack
-from asr.options import check_option
+from asr.options import check, check_option
 from asr.recognizer import Recognizer
 from asr.scoring.assessment import Comparison
 from asr.text.bpe import BpeTokenizer
@@ -144,25 +145,28 @@ def _state(recognizer: Recognizer) -> dict[str, torch.Tensor]:
 
 def read_decoding(path: str | Path) -> DecodingConfig:
     """The decoding config of a model directory, with the paths of its files; raises as `load_model` does."""
-    directory = Path(path)
+    directory = find_model(path)
     names = set(read_checksums(directory)).difference(RESERVED)
     values = read_config(directory).get("decoding")
     return unpacked(from_json(DecodingConfig, values, f"{path}/config.json: decoding"), directory, names)
 
 
-def load_model(path: str | Path, device: str = "cpu", decoding: DecodingConfig | None = None) -> Recognizer:
+def load_model(
+    path: str | Path, device: str = "cpu", decoding: DecodingConfig | Mapping[str, Any] | None = None
+) -> Recognizer:
     """Load a model directory, ready to transcribe.
 
     Args:
-        path: the directory
+        path: the directory, or that of the run which it lies in
         device: where the model computes
-        decoding: None for the model's own, `read_decoding`
+        decoding: None for the model's own, `read_decoding`; options by name, where they differ from the model's own
 
     Raises:
         ModelError: the directory is not whole or not understood
-        ConfigError: a value in config.json makes no sense
+        ConfigError: a value in config.json or `decoding` makes no sense
     """
-    files = read_model(Path(path))
+    path = find_model(path)
+    files = read_model(path)
     expected = {"sample_rate", "case", "features", "model", "decoding"}
     if set(files.config) != expected:
         raise ModelError(
@@ -173,7 +177,7 @@ def load_model(path: str | Path, device: str = "cpu", decoding: DecodingConfig |
     recognizer = build_recognizer(
         from_json(FeaturesConfig, files.config["features"], f"{where}features"),
         from_json(ModelConfig, files.config["model"], f"{where}model"),
-        decoding or read_decoding(path),
+        chosen_decoding(path, decoding),
         sample_rate=sample_rate,
         case=check_option(TextConfig, "case", files.config["case"], f"{where}case"),
         tokenizer=tokenizer_from_json(files.tokenizer, f"{path}/tokenizer.json"),
@@ -182,6 +186,26 @@ def load_model(path: str | Path, device: str = "cpu", decoding: DecodingConfig |
     recognizer.features.to(device).eval()
     recognizer.model.to(device).eval()
     return recognizer
+
+
+def chosen_decoding(path: str | Path, asked: DecodingConfig | Mapping[str, Any] | None) -> DecodingConfig:
+    """The model's own decoding config, the one asked for instead, or its own with some options changed."""
+    if isinstance(asked, DecodingConfig):
+        check(asked, "decoding.")
+        return asked
+    own = read_decoding(path)
+    if asked is None:
+        return own
+    if asked.get("name", own.name) == "greedy":  # nothing of a beam search is left then
+        own = DecodingConfig(confidence_temperature=own.confidence_temperature)
+    given = {name: _as_json(value) for name, value in asked.items()}
+    return from_json(DecodingConfig, {**to_json(own), **given}, "decoding")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _load_state(recognizer: Recognizer, files: ModelFiles, path: str | Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from asr.config import DecodingConfig
 from asr.decoding.greedy import GreedyDecoder
 from asr.errors import ModelError
-from asr.model_directory import CHECKSUMS, is_plain_name
+from asr.model_directory import CHECKSUMS, find_model, is_plain_name
 from asr.options import check
 from asr.recognizer import Decoder
 from asr.text.tokens import Tokenizer
@@ -66,7 +66,7 @@ def packed(config: DecodingConfig) -> tuple[DecodingConfig, dict[str, Path]]:
     for option, stem in FILE_OPTIONS.items():
         if path := getattr(config, option):
             names[option] = stem + "".join(Path(path).suffixes)
-            files[names[option]] = Path(path)
+            files[names[option]] = find_model(path)  # of a recurrent model the directory
     return replace(config, **names), files  # type: ignore[arg-type]  # all of these are text
 
 

@@ -28,6 +28,36 @@ def refuse_same_file(output: str | Path, inputs: Iterable[str | Path]) -> None:
             raise OutputError(f"{output} would be written over {given}, which is read; name another file")
 
 
+def check_output(path: str | Path) -> None:
+    """Raise `OutputError` when a file cannot be written, before the work that would go into it; nothing is written."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} cannot be written: a directory of that name is there; choose another place")
+        _lstat(path)  # too long a name is found here
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
+    check_output_directory(path.parent, path)
+
+
+def check_output_directory(directory: str | Path, output: str | Path | None = None) -> None:
+    """Raise `OutputError` when no files can be written into a directory, be it there or to be made.
+
+    output: what the message names; without it, the directory.
+    """
+    existing = next(path for path in (Path(directory), *Path(directory).absolute().parents) if os.path.lexists(path))
+    output = output or directory
+    if not existing.is_dir():
+        raise OutputError(f"{output} cannot be written: {existing} is no directory; choose another place")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{output} cannot be written: {existing} cannot be written to; choose another place")
+
+
+def _lstat(path: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.lstat()
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames inside `directory` survive a power cut; Windows has no such call."""
     if os.name == "nt":
@@ -142,9 +172,14 @@ def put_in_place(temporary: Path, path: Path) -> None:
     """Rename a finished temporary file of the same file system, so that the new name survives a power cut whole."""
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
-    temporary.chmod(0o666 & ~_umask())  # some writers give a file to its owner alone
+    set_usual_mode(temporary)
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+def set_usual_mode(path: Path) -> None:
+    """Let a file be read and written by whom the umask says: some writers give it to its owner alone."""
+    path.chmod(0o666 & ~_umask())
 
 
 def _umask() -> int:

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from asr.errors import ModelError, OutputError
-from asr.files import scratch_folder, sha256, sync_directory, write_json, write_text
+from asr.files import scratch_folder, set_usual_mode, sha256, sync_directory, write_json, write_text
 
 CONFIG, WEIGHTS, TOKENIZER, CARD, CHECKSUMS = (
     "config.json",
@@ -32,6 +32,7 @@ CONFIG, WEIGHTS, TOKENIZER, CARD, CHECKSUMS = (
     "README.md",
     "SHA256SUMS",
 )
+MODEL = "model"  # what the directory is called in that of its run
 RESERVED = (CONFIG, WEIGHTS, TOKENIZER, CARD, CHECKSUMS)
 FORMAT_VERSION = 2  # 2: `decoding` names a beam search and its files
 NOTES = "## Changes since the training"  # the heading on the card under which `update_model` adds its notes
@@ -47,11 +48,19 @@ class ModelFiles:
     others: Mapping[str, Path] = field(default_factory=dict)  # name in the directory -> where it lies
 
 
+def find_model(path: str | Path) -> Path:
+    """The model directory that a path means: itself, or the one in it where it is the directory of a run."""
+    path = Path(path)
+    inside = path / MODEL
+    return inside if not (path / CHECKSUMS).is_file() and (inside / CHECKSUMS).is_file() else path
+
+
 def write_model(directory: Path, files: ModelFiles, card: str) -> None:
     """Write a whole model directory, replacing an older one only when everything is on disk."""
     with _replacing_directory(directory) as new:
         write_json(new / CONFIG, {"format": FORMAT_VERSION, **files.config})
         save_file({name: t.detach().cpu().contiguous() for name, t in files.tensors.items()}, new / WEIGHTS)
+        set_usual_mode(new / WEIGHTS)
         write_json(new / TOKENIZER, files.tokenizer)
         write_text(new / CARD, card)
         _copy_others(new, files.others)
@@ -207,7 +216,8 @@ def read_checksums(directory: Path) -> dict[str, str]:
     if not directory.is_dir():
         raise ModelError(f"expected a model directory, got {directory}, which {_what_is(directory)}")
     if not listing.is_file():
-        raise ModelError(f"{directory} is no model directory: it has no {CHECKSUMS}")
+        unfinished = "; it is that of a run, which has no model yet" if (directory / "checkpoints").is_dir() else ""
+        raise ModelError(f"{directory} is no model directory: it has no {CHECKSUMS}{unfinished}")
     listed = {}
     for line in listing.read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition("  ")
@@ -233,7 +243,8 @@ def _what_is(path: Path) -> str:
 
 
 def read_model(directory: Path) -> ModelFiles:
-    """Read and verify a model directory."""
+    """Read and verify a model directory, or that in the directory of a run."""
+    directory = find_model(directory)
     verify_checksums(directory)
     config = read_config(directory)
     try:

@@ -119,18 +119,19 @@ class Recognizer:
 
     def transcribe(
         self,
-        source: Source | NDArray[Any],
+        source: Source | NDArray[Any] | Tensor,
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
         strict: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Transcript:
-        """Transcribe a path ("-" is standard input), a binary file object, or an array of samples.
+        """Transcribe a path ("-" is standard input), a binary file object, or samples in an array or tensor.
 
         Args:
-            source: what to transcribe; arrays are (N,), (N, C) or (C, N), see `asr.audio.from_array`.
-            sample_rate: of an array, in Hz; None means the model's own.
+            source: what to transcribe; arrays and tensors, on any device, are (N,), (N, C) or (C, N), of a type that
+                `asr.audio.from_array` takes or bfloat16.
+            sample_rate: of an array or tensor, in Hz; None means the model's own.
             channel: the one to take, from 0; None takes the mean of all.
             strict: a file that is cut short or broken is an error instead of a warning.
             on_progress: called now and then with the seconds done and those of the whole, None where unknown.
@@ -138,11 +139,13 @@ class Recognizer:
         Raises:
             AudioError: the audio cannot be read.
         """
+        if isinstance(source, Tensor):
+            source = _as_array(source)
         if isinstance(source, np.ndarray):
             audio = from_array(source, sample_rate or self.sample_rate, self.sample_rate, channel=channel)
             return self._transcribe("the array", iter([audio.waveform]), lambda: audio.warnings)
         if sample_rate is not None:
-            raise ValueError("expected sample_rate with an array only: a file says its own")
+            raise ValueError("expected sample_rate with an array or tensor only: a file says its own")
         with open_audio(source, self.sample_rate, channel=channel, strict=strict) as stream:
             return self._transcribe(
                 stream.name,
@@ -172,7 +175,7 @@ class Recognizer:
         levels = SoundLevels(np.concatenate(decibels), self.features.frame_shift_samples / self.sample_rate)
         words = words_in_sound(hypothesis.words, levels, duration)
         # The warnings of a stream are complete only now, when all of it was read.
-        return Transcript(hypothesis.text, words, duration, warnings(), hypothesis.alternatives)
+        return Transcript(hypothesis.text, words, duration, warnings(), hypothesis.alternatives, hypothesis.parts)
 
     def _windows(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[Window]:
         """Cut a stream of samples into overlapping windows, holding no more than one of them."""
@@ -197,3 +200,10 @@ class Recognizer:
         is_last = window.own_end == len(window.samples)
         end = int(lengths[0]) if is_last else window.own_end // self.samples_per_frame
         return log_probs[0, first:end]
+
+
+def _as_array(samples: Tensor) -> NDArray[Any]:
+    """A tensor on any device as an array; of bfloat16, which numpy does not have, as float32."""
+    samples = samples.detach().cpu()
+    array: NDArray[Any] = (samples.float() if samples.dtype == torch.bfloat16 else samples).numpy()
+    return array

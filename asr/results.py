@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCLITE_FOLDER = "sclite"
 WRITTEN = ("score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md")
+ALSO_WRITTEN = ("nbest.jsonl", "leaderboard.jsonl")  # of audio, and where there are alternatives
 # What another evaluation's may be taken for this one's, were it left: written only sometimes, or under other names.
 _REMOVED_FIRST = (
     "score.json",

@@ -111,4 +111,10 @@ class Transcript:
     words: tuple[Word, ...]
     duration: Seconds
     warnings: tuple[str, ...] = ()
-    alternatives: tuple[Hypothesis, ...] = ()  # when the decoder was asked for an N-best list
+    alternatives: tuple[Hypothesis, ...] = ()  # when the decoder was asked for an N-best list: all but the best
+    parts: ScoreParts | None = None  # of the best hypothesis, whose text this is; None where nothing was decoded
+
+    @property
+    def score(self) -> float | None:
+        """The natural logarithm of the decoder's own objective, comparable with that of `alternatives`."""
+        return None if self.parts is None else self.parts.total

@@ -1,7 +1,7 @@
 """Transcript -> text of a file format, and the name of the file it goes to.
 
-A format is one function in `WRITERS`, from a `Transcript` and the name of its recording to the whole text of the
-file. Formats that list recordings (CTM, STM, TRN) write the name; the others have no place for it.
+A format is one function in `WRITERS`, from a `Transcript` and the file that was transcribed to the whole text of the
+output. Formats that have a place for the file's name write it.
 
 Aligned words of a whole set go through `ctm`, those of one utterance through `text_grid`; texts of a whole set go
 through `trn`, and `stm` where their times count.
@@ -26,10 +26,9 @@ from asr.types import Seconds, Transcript, Word
 if TYPE_CHECKING:
     from asr.scoring.time_marked import Segment
 
-Writer = Callable[[Transcript, str], str]
+Writer = Callable[[Transcript, str | None], str]
 
 STDIN = "-"
-NO_RECORDING = "-"  # the recording's name when audio came from a pipe or an array
 
 # A silence this long ends a segment: longer than pauses inside a sentence, which stay below one second.
 SEGMENT_PAUSE_SECONDS = 1.0
@@ -43,28 +42,34 @@ _MILLISECOND = 0.001
 _UNSAFE = re.compile(r"^[.;]|[\s\x00-\x1f\x7f/\\:*?\"<>|]")
 
 
-def render(transcript: Transcript, name: str, recording: str = NO_RECORDING) -> str:
+def render(transcript: Transcript, name: str, file: str | None = None) -> str:
     """Write `transcript` in the format called `name`, one of `WRITERS`.
 
     Args:
         transcript: what was recognised
         name: the format
-        recording: file name without folder and extension, for formats that write it
+        file: what was transcribed, as the user named it, for formats that write it; None for samples in memory
 
     Raises:
         ConfigError: there is no such format.
     """
     if name not in WRITERS:
         raise ConfigError(f"expected an output format among {', '.join(WRITERS)}, got {name!r}")
-    return WRITERS[name](transcript, recording)
+    return WRITERS[name](transcript, file)
 
 
-def _txt(transcript: Transcript, _recording: str) -> str:
+def json_line(transcript: Transcript, file: str) -> str:
+    """The same object as in the format json, in one line: several of them are JSON lines."""
+    return _json(transcript, file, indent=None)
+
+
+def _txt(transcript: Transcript, _file: str | None) -> str:
     return transcript.text + "\n"
 
 
-def _json(transcript: Transcript, _recording: str) -> str:
-    text = json.dumps(whisper_object(transcript), ensure_ascii=False, allow_nan=False, indent=2)
+def _json(transcript: Transcript, file: str | None, *, indent: int | None = 2) -> str:
+    named = {} if file is None else {"file": file}
+    text = json.dumps({**named, **whisper_object(transcript)}, ensure_ascii=False, allow_nan=False, indent=indent)
     # A warning may name a file whose name is not UTF-8, which Python holds as lone surrogates that no file takes.
     # Written as \udcxx they are valid JSON and read back as they were.
     return text.encode("utf-8", errors="backslashreplace").decode("utf-8") + "\n"
@@ -74,10 +79,10 @@ WRITERS: Mapping[str, Writer] = {"txt": _txt, "json": _json}
 
 
 def whisper_object(transcript: Transcript) -> dict[str, Any]:
-    """The object whisper writes as JSON, less what a CTC model does not have, plus `duration` and `warnings`.
+    """The object whisper writes as JSON, less what a CTC model does not have, plus `duration`, `warnings` and `score`.
 
-    Where an N-best list was asked for, `alternatives` has the other texts with their scores, best first; a score is
-    the sum of its parts, natural logarithms.
+    A score is the sum of its `parts`, natural logarithms. Where an N-best list was asked for, `alternatives` has the
+    other texts with their scores, best first.
 
     Times are seconds with two decimals. Each `word` keeps whisper's leading space; `text` has none, neither of the
     whole nor of a segment. Without word times there is one segment over the whole recording, without `words`.
@@ -88,6 +93,8 @@ def whisper_object(transcript: Transcript) -> dict[str, Any]:
         "duration": _time(transcript.duration),
         "warnings": list(transcript.warnings),
     }
+    if transcript.parts is not None:
+        written |= {"score": transcript.score, "parts": asdict(transcript.parts)}
     if transcript.alternatives:
         written["alternatives"] = [
             {"text": other.text, "score": other.score, "parts": asdict(other.parts)}

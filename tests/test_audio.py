@@ -774,6 +774,9 @@ class TestArrays:
             np.array([0, 2**30, -(2**31)], np.int32),
             np.array([0.0, 0.5, -1.0]),
             np.array([0.0, 0.5, -1.0], np.float32),
+            np.array([0.0, 0.5, -1.0], np.float16),
+            np.array([0, 64, -128], np.int8),
+            np.array([128, 192, 0], np.uint8),
         ):
             audio = from_array(array, RATE, RATE)
             assert audio.waveform.tolist() == [0.0, 0.5, -1.0]
@@ -803,7 +806,8 @@ class TestArrays:
         [
             (np.zeros((2, 2)), "expected shape"),
             (np.zeros((1, 2, 3)), "expected shape"),
-            (np.zeros(3, np.uint8), "got uint8"),
+            (np.zeros(3, np.int64), "got int64, whose full scale is not known"),
+            (np.zeros(3, bool), "got bool"),
             (np.array([0.0, np.nan]), "NaN"),
         ],
     )

@@ -155,8 +155,72 @@ def test_words_end_inside_the_audio(num_samples):
     assert transcript.words
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "int16", "int32", "int8", "uint8"])
+def test_a_tensor_is_taken_as_an_array_is(dtype):
+    recognizer = make()
+    waveform = np.round(song(2.0) * 128) / 128  # which all these types can hold
+    scale = {"int16": 2**15, "int32": 2**31, "int8": 2**7, "uint8": 2**7}.get(dtype, 1)
+    samples = torch.from_numpy(waveform * scale + (128 if dtype == "uint8" else 0)).to(getattr(torch, dtype))
+    expected = recognizer.transcribe(waveform.astype(np.float32))
+    assert expected.text
+    assert recognizer.transcribe(samples) == expected
+    for stereo in (torch.stack([samples, samples]), torch.stack([samples, 0 * samples], dim=1)[:, :1]):
+        assert recognizer.transcribe(stereo, sample_rate=SAMPLE_RATE) == expected
+    channel = recognizer.transcribe(torch.stack([0 * samples, samples]), channel=1)
+    assert channel == expected
+
+
+def test_tensors_that_need_gradients_and_tensors_of_another_type():
+    recognizer = make()
+    waveform = torch.from_numpy(song(1.0).astype(np.float32))
+    expected = recognizer.transcribe(waveform)
+    assert recognizer.transcribe(waveform.clone().requires_grad_()) == expected
+    with pytest.raises(AudioError, match="got int64, whose full scale is not known"):
+        recognizer.transcribe(torch.zeros(100, dtype=torch.int64))
+
+
+def test_the_best_hypothesis_has_its_score(model_dir):
+    waveform = song(2.0)
+    greedy = asr.load_model(model_dir).transcribe(waveform)
+    transcript = asr.load_model(model_dir, decoding={"name": "beam", "nbest": 4, "beam_width": 20}).transcribe(waveform)
+    scores = [transcript.score, *(other.score for other in transcript.alternatives)]
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert greedy.score <= transcript.score < 0  # the beam's sums over paths, of which greedy takes one
+
+
+def test_decoding_is_chosen_by_name(model_dir):
+    assert asr.load_model(model_dir, decoding=DecodingConfig(name="beam", beam_width=7)).decoder.describe() == (
+        asr.load_model(model_dir, decoding={"name": "beam", "beam_width": 7}).decoder.describe()
+    )
+    for decoding, message in [
+        ({"beam_widht": 7}, "decoding: unknown option 'beam_widht'; did you mean beam_width"),
+        ({"name": "baem"}, "decoding.name: expected greedy or beam, got 'baem'; did you mean beam"),
+        ({"nbest": 5}, "decoding.nbest: expected 1 beside name=greedy"),
+        ({"name": "beam", "beam_width": 0}, r"decoding.beam_width: expected .*, got 0"),
+        (DecodingConfig(nbest=5), "decoding.nbest: expected 1 beside name=greedy"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            asr.load_model(model_dir, decoding=decoding)
+
+
+def test_greedy_leaves_nothing_of_a_beam_search(model_dir):
+    edit_config(model_dir, lambda c: c["decoding"].update(name="beam", nbest=3, confidence_temperature=2.0))
+    described = asr.load_model(model_dir, decoding={"name": "greedy"}).decoder.describe()
+    assert described["name"] == "greedy"
+    assert described["confidence_temperature"] == 2.0
+
+
+def test_the_directory_of_a_run_means_the_model_in_it(model_dir, tmp_path):
+    waveform = song(1.0)
+    assert asr.load_model(tmp_path).transcribe(waveform) == asr.load_model(model_dir).transcribe(waveform)
+    (tmp_path / "unfinished" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ModelError, match="it is that of a run, which has no model yet"):
+        asr.load_model(tmp_path / "unfinished")
+
+
 def test_a_rate_with_a_file_is_a_mistake(model_dir, tmp_path):
-    with pytest.raises(ValueError, match="with an array only"):
+    with pytest.raises(ValueError, match="with an array or tensor only"):
         asr.load_model(model_dir).transcribe(tmp_path / "a.wav", sample_rate=8000)
     with pytest.raises(AudioError, match=r"a\.wav"):
         asr.load_model(model_dir).transcribe(tmp_path / "a.wav")

@@ -17,6 +17,7 @@ from asr.writers import (
     SEGMENT_PAUSE_SECONDS,
     WRITERS,
     ctm,
+    json_line,
     output_paths,
     render,
     safe_names,
@@ -107,7 +108,11 @@ def test_json_gives_the_words_back(transcript):
 
 def test_json_of_alternatives_says_what_their_scores_are_made_of():
     other = Hypothesis("two", (1,), (), ScoreParts(-1.0, language_model=-2.0, word_bonus=0.5))
-    (written,) = json.loads(render(replace(SPOKEN, alternatives=(other,)), "json", "a"))["alternatives"]
+    best = replace(SPOKEN, alternatives=(other,), parts=ScoreParts(-0.75, word_bonus=0.25))
+    whole = json.loads(render(best, "json", "a"))
+    assert whole["score"] == best.score == -0.5
+    assert whole["parts"]["acoustic"] == -0.75
+    (written,) = whole["alternatives"]
     assert (written["text"], written["score"]) == ("two", -2.5)
     assert written["parts"] == {
         **{"acoustic": -1.0, "language_model": -2.0, "word_bonus": 0.5},
@@ -153,9 +158,18 @@ def test_an_unknown_format_is_an_error_that_lists_the_known():
 
 
 def test_the_name_of_the_recording_reaches_the_format(monkeypatch):
-    monkeypatch.setitem(WRITERS, "named", lambda transcript, recording: f"{recording} {transcript.text}")
+    monkeypatch.setitem(WRITERS, "named", lambda transcript, file: f"{file} {transcript.text}")
     assert render(SPOKEN, "named", "call-7") == "call-7 one two three"
-    assert render(SPOKEN, "named") == "- one two three"
+    assert render(SPOKEN, "named") == "None one two three"
+
+
+def test_json_names_the_file_and_fits_into_a_line():
+    line = json_line(SPOKEN, "über/call 7.wav")
+    assert line.count("\n") == 1
+    assert json.loads(line) == json.loads(render(SPOKEN, "json", "über/call 7.wav"))
+    assert next(iter(json.loads(line))) == "file"
+    assert json.loads(line)["file"] == "über/call 7.wav"
+    assert json.loads(json_line(SPOKEN, "\udcff.wav"))["file"] == "\udcff.wav"
 
 
 # ---- names of output files

@@ -20,6 +20,10 @@ from asr.errors import AudioError
 from asr.types import Seconds
 
 COMPRESSED_CONTAINERS = ("FLAC", "OGG", "MP3")
+ARRAY_ENCODINGS = {  # what samples in memory may be, and what libsndfile calls it
+    **{"int8": "PCM_S8", "uint8": "PCM_U8", "int16": "PCM_16", "int32": "PCM_32"},
+    **{"float16": "FLOAT", "float32": "FLOAT", "float64": "DOUBLE"},
+}
 MPEG_ENCODINGS = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 UNKNOWN_NUM_SAMPLES = 2**63 - 1  # libsndfile's answer where a header gives no length
 
@@ -258,7 +262,7 @@ class ArrayDecoder:
     """Reads an array of samples in memory, block by block, so that it is never copied whole.
 
     Args:
-        array: (N,), (N, C) or (C, N) of int16, int32, float32 or float64; the shorter axis is the channels.
+        array: (N,), (N, C) or (C, N), of a type in `ARRAY_ENCODINGS`; the shorter axis is the channels.
         sample_rate: Hz.
 
     Raises:
@@ -271,16 +275,20 @@ class ArrayDecoder:
     def __init__(self, array: NDArray[Any], sample_rate: int) -> None:
         self._samples = _as_columns(array)  # (N, C)
         self._position = 0
-        encoding = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64": "DOUBLE"}
-        if array.dtype.name not in encoding:
-            raise AudioError(f"the array: expected int16, int32, float32 or float64, got {array.dtype}")
+        if array.dtype.name not in ARRAY_ENCODINGS:
+            raise AudioError(
+                f"the array: expected samples of {', '.join(ARRAY_ENCODINGS)}, got {array.dtype}, whose full scale is "
+                "not known; convert them"
+            )
         num_samples, channels = self._samples.shape
-        self.info = AudioInfo(sample_rate, channels, num_samples, "ARRAY", encoding[array.dtype.name])
+        self.info = AudioInfo(sample_rate, channels, num_samples, "ARRAY", ARRAY_ENCODINGS[array.dtype.name])
 
     def read(self, num_samples: int) -> Waveform:
         """The next (n, channels) float32 samples; integers are divided by their full scale."""
         block = self._samples[self._position : self._position + num_samples]
         self._position += len(block)
+        if block.dtype.kind == "u":  # the middle is silence, as in WAV
+            block = block.astype(np.int16) - 128 << 8
         if block.dtype.kind == "i":
             block = block / -float(np.iinfo(block.dtype).min)
         return block.astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +13,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from asr.audio.containers import has_known_start
+from asr.audio.foreign import FOREIGN_SUFFIXES, foreign_audio, remedy
 from asr.audio.mixdown import Waveform
 from asr.audio.sources import STDIN
 from asr.errors import AudioError
@@ -22,6 +24,13 @@ AUDIO_SUFFIXES = frozenset(
     {".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd"}
     | {".caf", ".w64", ".rf64", ".sph", ".nist", ".voc"}
 )
+# Never looked into: a folder of recordings often has one of these beside each.
+OTHER_SUFFIXES = frozenset(
+    {".txt", ".json", ".jsonl", ".csv", ".tsv", ".lab", ".textgrid", ".srt", ".vtt", ".ctm", ".stm", ".trn", ".xml"}
+    | {".md", ".html", ".htm", ".py", ".sh", ".log", ".yaml", ".yml", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg"}
+    | {".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".npy", ".npz", ".pt", ".safetensors"}
+)
+DEEPER = "recordings in subdirectories are read with --recursive"
 WRITTEN_FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -38,30 +47,33 @@ class FoundFiles:
 
     paths: tuple[str, ...]  # in the order of the arguments, each once; "-" is standard input
     errors: tuple[AudioError, ...]
+    left_out: Mapping[str, str]  # what directories hold besides that is, or looks like, audio -> why it is not taken
 
 
 def find_audio_files(arguments: Sequence[str], recursive: bool = False) -> FoundFiles:
     """Expand files, directories, globs and "-" (standard input).
 
-    A file is taken whatever its suffix, and so is each file that a glob matches. A directory gives
-    its files with a suffix in `AUDIO_SUFFIXES`, sorted, hidden ones left out; with `recursive` those of its
-    subdirectories, too, and `**` in a glob spans directories. A name that exists is never read as a glob.
+    A file is taken whatever its suffix, and so is each file that a glob matches. A directory gives its files with a
+    suffix in `AUDIO_SUFFIXES` and those that begin as audio does, sorted, hidden ones left out; with `recursive` those
+    of its subdirectories, too, and `**` in a glob spans directories. A name that exists is never read as a glob.
     """
     paths: dict[str, None] = {}  # keeps the order and each path once
+    left_out: dict[str, str] = {}
     errors = []
     for argument in arguments:
         try:
-            paths.update(dict.fromkeys(_expand(argument, recursive)))
+            paths.update(dict.fromkeys(_expand(argument, recursive, left_out)))
         except AudioError as error:
             errors.append(error)
-    return FoundFiles(tuple(paths), tuple(errors))
+    named = {path: reason for path, reason in left_out.items() if path not in paths}
+    return FoundFiles(tuple(paths), tuple(errors), named)
 
 
-def _expand(argument: str, recursive: bool) -> list[str]:
+def _expand(argument: str, recursive: bool, left_out: dict[str, str]) -> list[str]:
     if argument == STDIN:
         return [STDIN]
     if os.path.isdir(argument):  # noqa: PTH112 - Path drops a leading "./"
-        return _in_directory(argument, recursive)
+        return _in_directory(argument, recursive, left_out)
     if os.path.lexists(argument):
         return [argument]
     if not glob.has_magic(argument):
@@ -72,21 +84,49 @@ def _expand(argument: str, recursive: bool) -> list[str]:
     return matches
 
 
-def _in_directory(directory: str, recursive: bool) -> list[str]:
-    found = []
+def _in_directory(directory: str, recursive: bool, left_out: dict[str, str]) -> list[str]:
+    found: list[str] = []
     for parent, directories, names in os.walk(directory, onerror=_raise_unreadable):
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
         if not recursive:
+            left_out.update((str(Path(parent, name)), DEEPER) for name in directories if _has_audio(Path(parent, name)))
             directories.clear()
-        directories[:] = [name for name in directories if not name.startswith(".")]
-        found += [
-            str(Path(parent, name))
-            for name in names
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
-        ]
+        for name in sorted(names):
+            path = Path(parent, name)
+            reason = _why_not(path)
+            if reason is None:
+                found.append(str(path))
+            elif reason:
+                left_out[str(path)] = reason
     if not found:
         hint = "" if recursive else "; its subdirectories are searched with --recursive"
         raise AudioError(f"{directory}: no audio files in this directory ({_listed(AUDIO_SUFFIXES)}){hint}")
     return sorted(found)
+
+
+def _has_audio(directory: Path) -> bool:
+    names = (name for _, _, names in os.walk(directory) for name in names)
+    return any(Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".") for name in names)
+
+
+def _why_not(path: Path) -> str | None:
+    """Why a file found in a directory is not taken: empty where it is no audio, None where it is taken."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        is_mac = path.name.startswith("._")  # which macOS puts beside a file
+        return "it is hidden; name it to have it read" if suffix in AUDIO_SUFFIXES and not is_mac else ""
+    if suffix in AUDIO_SUFFIXES:
+        return "it is neither a file nor a link to one" if path.exists() and not path.is_file() else None
+    if suffix in OTHER_SUFFIXES or not path.is_file():
+        return ""
+    by_suffix = f"{suffix[1:]} is not read here; {remedy(str(path))}" if suffix in FOREIGN_SUFFIXES else ""
+    try:
+        with path.open("rb") as file:
+            if (audio := foreign_audio(file)) is not None:
+                return f"{audio} is not read here; {remedy(str(path), audio)}"
+            return None if has_known_start(file) else by_suffix
+    except OSError:
+        return by_suffix
 
 
 def _raise_unreadable(error: OSError) -> None:

@@ -28,7 +28,6 @@ OGG_CODECS = {
     b"BBCD\0": "Dirac video",
     b"PCM     ": "PCM",
     b"CELT    ": "CELT",
-    b"\x7fFLAC": "FLAC",
     b"fLaC": "FLAC of an old mapping",
 }
 WAV_CODECS = {
@@ -48,14 +47,15 @@ WAV_CODECS = {
     0xA109: "Speex",
 }
 READ_WAV_CODECS = (1, 2, 3, 6, 7, 0x11, 0x14, 0x31, 0x38, 0x40, 0x55, 0xFFFE)  # by libsndfile
+READ_CAF_CODECS = ("lpcm", "alac", "ulaw", "alaw")
 MAGICS = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA (Windows Media, ASF)"),
     (0, b"#!AMR", "AMR, a mobile phone's speech codec"),
-    (0, b"MAC ", "Monkey's Audio (APE)"),
+    (0, b"MAC \x96\x0f", "Monkey's Audio (APE)"),
     (0, b"wvpk", "WavPack"),
     (0, b"TTA1", "True Audio (TTA)"),
     (0, b"MPCK", "Musepack"),
-    (0, b"MP+", "Musepack"),
+    (0, b"MP+\x07", "Musepack"),
     (0, b"ajkg", "Shorten"),
     (0, b"DSD ", "DSD"),
     (0, b"FRM8", "DSD (DSDIFF)"),
@@ -123,7 +123,7 @@ def foreign_audio(file: BinaryIO) -> str | None:
         return _riff_codec(head)
     if head[:4] == b"caff":
         codec = head[28:32].decode("latin-1").strip()
-        return f"{'AAC' if codec.startswith('aac') else codec} in CAF" if codec not in ("lpcm", "alac") else None
+        return None if codec in READ_CAF_CODECS else f"{'AAC' if codec.startswith('aac') else codec} in CAF"
     if head[:8] == b"NIST_1A\n" and b"shorten" in head[:1024].lower():
         return "NIST SPHERE with Shorten compression"
     if len(head) > 7 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] >> 2 & 15 < 13:

@@ -75,8 +75,8 @@ def from_array(array: NDArray[Any], sample_rate_in: int, sample_rate: int, *, ch
     """Bring samples that are already in memory to mono at `sample_rate` Hz, by the same steps as a file.
 
     Args:
-        array: (N,), (N, C) or (C, N) of int16, int32, float32 or float64. The shorter axis is the channels.
-            Integers are divided by their full scale; floats are expected in [-1, 1] and else scaled.
+        array: (N,), (N, C) or (C, N) of int8, uint8, int16, int32, float16, float32 or float64. The shorter axis is
+            the channels. Integers are divided by their full scale; floats are expected in [-1, 1] and else scaled.
         sample_rate_in: Hz of `array`.
         sample_rate: Hz of the result.
         channel: the one to keep, from 0; None takes the mean of all.

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import Device, ModelDirectory, load
+from asr.cli.common import Device, ModelArgument, ModelOption, given_model, load, only_input, refuse_replacing
 from asr.cli.decoding_options import DecodingOptions
+
+WRITTEN = ("words.ctm", "tokens.ctm", "alignment.jsonl", "unaligned.jsonl", "textgrid/")
 
 
 def align(
-    model: ModelDirectory,
-    manifest: Annotated[Path, typer.Argument(help="Utterances with their texts.", show_default=False)],
+    model: ModelArgument = None,
+    manifest: Annotated[Path | None, typer.Argument(help="Utterances with their texts.", show_default=False)] = None,
+    model_option: ModelOption = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +50,7 @@ def align(
 
         asr align runs/mini_english/model librispeech-dev.jsonl -o aligned
 
-        asr align runs/digits/model data/digits-synthetic/dev.jsonl -o aligned --format textgrid
+        asr align data/digits-synthetic/dev.jsonl -m runs/digits -o aligned --format textgrid
     """
     import sys
 
@@ -60,13 +63,16 @@ def align(
     from asr.writers import safe_names
 
     wanted = parse_formats(formats)
+    model, inputs = given_model(model_option, model, manifest)
+    manifest = only_input(inputs, "a manifest")
+    directory = output_dir or model.resolve().parent / "align" / manifest.stem
+    refuse_replacing(directory, WRITTEN, inputs)
     utterances = read_manifest(manifest)
     names = safe_names([utterance.id for utterance in utterances])
     temperature = read_decoding(model).confidence_temperature
     recognizer = load(model, device, DecodingOptions(decoder="greedy"))  # nothing is decoded: no language model
     aligner = Aligner(recognizer, temperature)
     alignment = aligner.align_all(utterances, workers, show_progress=sys.stderr.isatty())
-    directory = output_dir or model.resolve().parent / "align" / manifest.stem
     written = write_alignment(alignment, directory, names, wanted)
     console = Console()
     report(console, alignment, lowest)

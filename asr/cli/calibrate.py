@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import Device, ModelDirectory, load
+from asr.cli.common import Device, ModelArgument, ModelOption, given_model, load, only_input, refuse_replacing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,11 +26,15 @@ Output = Annotated[
         show_default=False,
     ),
 ]
+WRITTEN = ("calibration.json", "reliability.png")
 
 
 def calibrate(
-    model: ModelDirectory,
-    manifest: Annotated[Path, typer.Argument(help="Utterances with references, not trained on.", show_default=False)],
+    model: ModelArgument = None,
+    manifest: Annotated[
+        Path | None, typer.Argument(help="Utterances with references, not trained on.", show_default=False)
+    ] = None,
+    model_option: ModelOption = None,
     output_dir: Output = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Threads that read audio ahead.")] = 2,
@@ -55,13 +59,17 @@ def calibrate(
     from asr.model_directory import update_config
     from asr.scoring.calibration import Calibration, draw_reliability
 
+    model, inputs = given_model(model_option, model, manifest)
+    manifest = only_input(inputs, "a manifest")
+    directory = output_dir or model.resolve().parent / "calibrate" / manifest.stem
+    refuse_replacing(directory, WRITTEN, inputs)
     recognizer = load(model, device)
     evidence = collect_evidence(recognizer, read_manifest(manifest), workers, show_progress=sys.stderr.isatty())
     calibration = Calibration.fit(evidence)
-    directory = output_dir or model.resolve().parent / "calibrate" / manifest.stem
+    table, picture = WRITTEN
     decoder = recognizer.decoder.describe()
-    write_json(directory / "calibration.json", {**calibration.to_json(), "decoder": decoder})
-    draw_reliability(calibration, directory / "reliability.png", f"{manifest.stem}: {calibration.num_words} words")
+    write_json(directory / table, {**calibration.to_json(), "decoder": decoder})
+    draw_reliability(calibration, directory / picture, f"{manifest.stem}: {calibration.num_words} words")
     update_config(model, {"decoding.confidence_temperature": calibration.after.temperature})
     console = Console()
     console.print(summary(calibration))
@@ -70,7 +78,7 @@ def calibrate(
             "[yellow]These confidences say less than the share of right words alone[/]: they come from the acoustics, "
             "and this decoder's words also from a language model. Words of `--decoder greedy` calibrate better."
         )
-    console.print(f"written: {directory}/calibration.json, reliability.png", highlight=False)
+    console.print(f"written: {directory}/{table}, {picture}", highlight=False)
     console.print(f"stored: temperature {calibration.after.temperature:.3f} in {model}/config.json", highlight=False)
 
 

@@ -1,7 +1,7 @@
 """What several commands share."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,15 @@ from asr.cli.decoding_options import DecodingOptions
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
 
-ModelDirectory = Annotated[Path, typer.Argument(help="Such as runs/digits/model.", show_default=False)]
+# Commands take the model as their first argument or as -m, as `transcribe` does; `given_model` tells them apart.
+ModelArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[MODEL]", help="Such as runs/digits/model; left out with -m.", show_default=False),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", "-m", help="The model; then every argument is an input.", show_default=False),
+]
 WORDS_SHOWN = 5
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU when there is one.")]
 
@@ -29,6 +37,64 @@ def importing() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def find_model(path: Path) -> Path:
+    """The model directory that a path means: itself, or the one in it where it is the directory of a run."""
+    from asr.model_directory import find_model  # imports torch
+
+    return find_model(path)
+
+
+def given_model(option: Path | None, *arguments: Path | None) -> tuple[Path, list[Path]]:
+    """The model and the inputs: without -m the model is the first argument, with it all arguments are inputs.
+
+    Raises:
+        ConfigError: there is no model, or there are two.
+        ModelError: it is no directory.
+    """
+    from asr.errors import ConfigError
+
+    inputs = [argument for argument in arguments if argument is not None]
+    if option is None:
+        if not inputs:
+            raise ConfigError("expected a model directory, as the first argument or after -m, got none")
+        return _directory(inputs[0]), inputs[1:]
+    if inputs and inputs[0].is_dir() and (find_model(inputs[0]) / "config.json").is_file():
+        raise ConfigError(f"expected one model, got {option} after -m and {inputs[0]} as the first argument")
+    return _directory(option), inputs
+
+
+def _directory(path: Path) -> Path:
+    from asr.errors import ModelError
+
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise ModelError(f"expected a model directory, as the first argument or after -m, got {path}, which {what}")
+    return find_model(path)
+
+
+def only_input(inputs: list[Path], what: str) -> Path:
+    """The one input of a command; what: for the error, such as "a manifest"."""
+    from asr.errors import ConfigError
+
+    if len(inputs) != 1:
+        got = ", ".join(map(str, inputs)) or "none"
+        raise ConfigError(f"expected {what} beside the model, got {got}")
+    return inputs[0]
+
+
+def refuse_replacing(directory: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
+    """Find out before the work that the files `names` cannot be written into a directory, or would replace an input."""
+    from asr.files import check_output, check_output_directory, refuse_same_file
+
+    read = list(inputs)
+    for name in names:
+        if name.endswith("/"):
+            check_output_directory(directory / name)
+        else:
+            check_output(directory / name)
+            refuse_same_file(directory / name, read)
 
 
 def load(model: Path, device: str, decoding: DecodingOptions | None = None) -> "Recognizer":

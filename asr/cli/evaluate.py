@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import Device, ModelDirectory, load
+from asr.cli.common import Device, ModelArgument, ModelOption, given_model, load, refuse_replacing
 from asr.cli.decoding_options import DecodingOptions, takes_decoding_options
 from asr.cli.scoring_options import Alignment, By, Fold, Normalize, Unit, comparison, names
 
@@ -55,8 +55,9 @@ class TestSet:
 
 @takes_decoding_options
 def evaluate(
-    model: ModelDirectory,
+    model: ModelArgument = None,
     manifests: Manifests = None,
+    model_option: ModelOption = None,
     benchmark: Benchmarks = "",
     output_dir: Output = None,
     normalize: Normalize = "",
@@ -89,7 +90,7 @@ def evaluate(
 
         asr evaluate runs/digits/model data/digits-synthetic/test-strings.jsonl
 
-        asr evaluate runs/mini_english/model librispeech-test.jsonl speechocean762-test.jsonl -o results
+        asr evaluate librispeech-test.jsonl speechocean762-test.jsonl -m runs/mini_english/model -o results
 
         asr evaluate runs/librispeech/model --benchmark librispeech/test-clean,librispeech/test-other
 
@@ -101,16 +102,21 @@ def evaluate(
 
     from asr.files import write_text
     from asr.launcher import detect_launch
+    from asr.results import ALSO_WRITTEN, WRITTEN
     from asr.scoring.display import markdown_table, summary_table
 
     launch = detect_launch()
     settings = comparison(normalize, fold, unit, by, alignment)
+    model, inputs = given_model(model_option, model, *(manifests or []))
     parent = output_dir or model.resolve().parent / "evaluate"
-    test_sets = find_test_sets(manifests or [], names(benchmark), parent, parts=output_dir is None)
+    test_sets = find_test_sets(inputs, names(benchmark), parent, parts=output_dir is None)
     check_log_probs_path(save_log_probs, len(test_sets), launch.world_size)
     check_fields(settings.fields, test_sets)
+    read = [test_set.manifest for test_set in test_sets]
     for test_set in test_sets:
-        check_writable(test_set.directory)
+        refuse_replacing(test_set.directory, (*WRITTEN, *ALSO_WRITTEN), read)
+    if save_log_probs is not None:
+        refuse_replacing(save_log_probs.parent, [save_log_probs.name], read)
     processes = meet_others(device)
     recognizer = load(model, device, decoding)
     console = Console(quiet=not launch.is_leader)
@@ -202,17 +208,6 @@ def check_fields(fields: Sequence[str], test_sets: Sequence[TestSet]) -> None:
     if missing := [field for field in fields if field not in known]:
         there = ", ".join(sorted(known))
         raise ScoringError(f"no utterance has the field {missing[0]!r} to break the result down by; there are {there}")
-
-
-def check_writable(directory: Path) -> None:
-    """Refuse before the work what could not be written after it."""
-    import os
-
-    from asr.errors import OutputError
-
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise OutputError(f"{directory}: expected a directory that can be written to; {existing} is none")
 
 
 def evaluate_set(

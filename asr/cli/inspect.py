@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import ModelDirectory, load
+from asr.cli.common import ModelArgument, ModelOption, given_model, load, only_input, refuse_replacing
 from asr.cli.decoding_options import DecodingOptions
 
 if TYPE_CHECKING:
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: ModelDirectory,
-    audio: Annotated[str, typer.Argument(help="A recording, or a manifest (.jsonl).", show_default=False)],
+    model: ModelArgument = None,
+    audio: Annotated[
+        Path | None, typer.Argument(help="A recording, or a manifest (.jsonl).", show_default=False)
+    ] = None,
+    model_option: ModelOption = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -53,17 +56,21 @@ def inspect(
     """
     import sys
 
-    from asr.inspection.report import Extent, read_history
+    from asr.inspection.report import FIGURES, Extent, read_history
     from asr.inspection.report import inspect as look_inside
 
-    chosen = select(audio, utterances)
+    model, inputs = given_model(model_option, model, audio)
+    audio = only_input(inputs, "a recording or a manifest")
     run_dir = model.resolve().parent
+    directory = output_dir or run_dir / "inspect" / audio.stem
+    refuse_replacing(directory, [FIGURES], inputs)
+    chosen = select(str(audio), utterances)
     recognizer = load(model, "cpu", DecodingOptions(decoder="greedy"))
     inspection = look_inside(
         recognizer,
         freshly_initialized(model, recognizer, run_seed(run_dir) if seed is None else seed),
         chosen,
-        directory := output_dir or run_dir / "inspect" / Path(audio).stem,
+        directory,
         Extent(tokens, pictures),
         name=run_dir.name,
         history=read_history(run_dir),

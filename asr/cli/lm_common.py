@@ -53,9 +53,10 @@ def progress_bar() -> Iterator[Report]:
 
 def load_tokenizer(path: Path) -> "Tokenizer":
     """The tokenizer of a model directory, or of a tokenizer.json."""
+    from asr.model_directory import find_model
     from asr.text.tokenizer import load_tokenizer
 
-    return load_tokenizer(path / "tokenizer.json" if path.is_dir() else path)
+    return load_tokenizer(find_model(path) / "tokenizer.json" if path.is_dir() else path)
 
 
 @dataclass

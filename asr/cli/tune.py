@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from asr.cli.common import Device, pick_device, warn_of_left_out
+from asr.cli.common import (
+    Device,
+    ModelArgument,
+    ModelOption,
+    given_model,
+    only_input,
+    pick_device,
+    refuse_replacing,
+    warn_of_left_out,
+)
 from asr.cli.decoding_options import DecodingOptions
 
 if TYPE_CHECKING:
@@ -48,12 +57,11 @@ class Outcome:
 
 
 def tune(
-    model: Annotated[
-        Path, typer.Argument(help="The model directory; the choice is written there.", show_default=False)
-    ],
+    model: ModelArgument = None,
     manifest: Annotated[
         Path | None, typer.Argument(help="A development set with references.", show_default=False)
     ] = None,
+    model_option: ModelOption = None,
     emissions: Annotated[
         Path | None,
         typer.Option(
@@ -110,19 +118,18 @@ def tune(
 
         asr tune runs/mini_english/model dev.jsonl --lm 4gram.lm
 
-        asr tune runs/mini_english/model --emissions dev.npz --lm 4gram.lm --trials 200 --dry-run
+        asr tune -m runs/mini_english/model --emissions dev.npz --lm 4gram.lm --trials 200 --dry-run
     """
     from rich.console import Console
 
     from asr.builders import load_model, read_decoding
     from asr.decoding.tuning import Range
-    from asr.files import refuse_same_file
 
-    source = the_set(manifest, emissions)
+    model, inputs = given_model(model_option, model, manifest)
+    source = the_set(only_input(inputs, "one manifest") if inputs else None, emissions)
     refuse_test_set(source, allow_test)
     directory = output_dir or model.resolve().parent / "tune" / source.stem
-    for name in WRITTEN:
-        refuse_same_file(directory / name, [path for path in (source, lm, lexicon) if path])
+    refuse_replacing(directory, WRITTEN, [path for path in (source, lm, lexicon) if path])
     lm_weights, word_bonuses = Range(*lm_weight_range), Range(*word_bonus_range)
     own = read_decoding(model)
     config = tuned_config(own, lm, lexicon, beam_width)
