@@ -102,6 +102,11 @@ class AugmentConfig:
     num_time_masks: int = option(0, at_least=0, at_most=1000)
     max_time_width: int = option(40, at_least=0, at_most=1_000_000)  # feature frames
     max_time_share: float = option(0.2, at_least=0, at_most=1)
+    pause_probability: float = option(0.0, at_least=0, at_most=1)  # before an utterance, and after it
+    # The logarithm of a pause's length is spread evenly from a tenth of a second to this.
+    max_pause_seconds: float = option(10.0, at_least=0.1, at_most=600)
+    join_probability: float = option(0.0, at_least=0, at_most=1)  # of another utterance after it, with a pause between
+    nonspeech_probability: float = option(0.0, at_least=0, at_most=0.9)  # of sounds without words instead of it
     noise: list[str] = option([])  # manifests of noise recordings
     noise_probability: float = option(0.0, at_least=0, at_most=1)
     min_snr_db: float = option(5.0, at_least=-100, at_most=100)

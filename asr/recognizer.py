@@ -21,6 +21,7 @@ from asr.types import Batch, Hypothesis, Seconds, Transcript
 
 OnProgress = Callable[[Seconds, Seconds | None], None]
 BLOCK_SECONDS = 10.0  # read at a time from a long recording
+SEAM_SECONDS = 0.2  # of quiet that a seam between windows is looked for in
 
 
 class DecoderStream(Protocol):
@@ -63,9 +64,16 @@ class Window:
 class Recognizer:
     """Features, model, tokenizer and decoder that belong together.
 
-    Recordings up to `window_seconds` are seen whole. Longer ones go through the model in windows of that length, each
-    of which sees `context_seconds` more on both sides than it transcribes, so that words at the seams have their
-    surroundings; the decoder runs over the seams.
+    Recordings up to `window_seconds` are seen whole. Longer ones go through the model in windows that end where it is
+    quietest in the second half of that length, so that seams lie in pauses. Each window sees `context_seconds` more on
+    both sides than it transcribes, so that words at a seam without a pause have their surroundings, too; the decoder
+    runs over the seams.
+
+    ```
+    recording  ───────────────────┬───────────────┬──────────────────────
+    window 1   [own, to a pause   ][context]
+    window 2             [context ][own           ][context]
+    ```
     """
 
     def __init__(
@@ -180,17 +188,28 @@ class Recognizer:
     def _windows(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[Window]:
         """Cut a stream of samples into overlapping windows, holding no more than one of them."""
         context = self.context_frames * self.samples_per_frame
-        own = self.window_frames * self.samples_per_frame
+        longest_own = self.window_frames * self.samples_per_frame
         held = np.zeros(0, dtype=np.float32)
         own_start = 0  # in `held`; what lies before it is left context
         for block in blocks:
             held = np.concatenate((held, block))
-            while len(held) - own_start > own + context:
-                yield Window(held[: own_start + own + context], own_start, own_start + own)
-                forget = max(0, own_start + own - context)
+            while len(held) - own_start > longest_own + context:
+                own_end = own_start + self._quietest_end(held[own_start : own_start + longest_own])
+                yield Window(held[: own_end + context], own_start, own_end)
+                forget = max(0, own_end - context)
                 held = held[forget:]
-                own_start = own_start + own - forget
+                own_start = own_end - forget
         yield Window(held, own_start, len(held))
+
+    def _quietest_end(self, samples: NDArray[np.float32]) -> int:
+        """Where a window ends best: the quietest place in the second half of (N,) samples, on the grid of frames."""
+        first = len(samples) // self.samples_per_frame // 2
+        frames = samples[first * self.samples_per_frame :].reshape(-1, self.samples_per_frame)
+        energies = np.square(frames, dtype=np.float64).sum(axis=1)
+        width = min(len(energies), max(1, round(SEAM_SECONDS * self.sample_rate / self.samples_per_frame)))
+        smoothed = np.convolve(energies, np.ones(width), mode="valid")
+        last_quietest = len(smoothed) - 1 - int(np.argmin(smoothed[::-1]))
+        return (first + last_quietest + width // 2 + 1) * self.samples_per_frame
 
     def _own_log_probs(self, window: Window) -> Tensor:
         """(T, V) log-probabilities of the frames that begin inside the window's own samples."""

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-from asr.augment import AdditiveNoise, RecordedRooms, Reverberation, Rooms, SpecAugment, SynthesisedRooms
+from asr.augment import (
+    AdditiveNoise,
+    RecordedRooms,
+    Reverberation,
+    Rooms,
+    SpecAugment,
+    SurroundingsPlanner,
+    SynthesisedRooms,
+)
 from asr.config import AugmentConfig, Config, DataConfig, OptimConfig
 from asr.ctc import LabelSmoothing, uniform_prior, unigram_prior
 from asr.data.audio_cache import AudioStore
@@ -74,6 +82,19 @@ def _read_recordings(manifests: Iterable[str], sample_rate: int, cache_gib: floa
     store = AudioStore([recording for manifest in manifests for recording in read_manifest(manifest)], sample_rate)
     store.fill(int(cache_gib * BYTES_PER_GIB), num_threads=1)
     return store
+
+
+def build_surroundings(config: AugmentConfig, max_seconds: float) -> SurroundingsPlanner | None:
+    """Pauses, joined utterances and other sounds, or None when there are none of these."""
+    if config.pause_probability == config.join_probability == config.nonspeech_probability == 0.0:
+        return None
+    return SurroundingsPlanner(
+        pause_probability=config.pause_probability,
+        max_pause_seconds=config.max_pause_seconds,
+        join_probability=config.join_probability,
+        nonspeech_probability=config.nonspeech_probability,
+        max_seconds=max_seconds,
+    )
 
 
 def build_label_smoothing(
@@ -173,6 +194,7 @@ def task_options(config: Config, device: torch.device) -> AcousticOptions:
         microbatch_seconds=config.machine.microbatch_seconds,
         criterion=config.training.criterion,
         curriculum=build_curriculum(config.data),
+        surroundings=build_surroundings(config.augment, config.data.max_duration_seconds),
     )
 
 

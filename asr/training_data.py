@@ -41,7 +41,7 @@ from asr.processes import ALONE, Processes
 from asr.progress import track
 from asr.recognizer import Recognizer
 from asr.text.tokenizer import load_tokenizer
-from asr.text.tokens import Tokenizer
+from asr.text.tokens import Tokenizer, word_separator
 from asr.training_builders import BYTES_PER_GIB, build_label_smoothing, build_noise, build_reverberation
 from asr.types import Utterance
 
@@ -194,6 +194,7 @@ def make_dataset(
         durations=kept.durations,
         num_labels=found.num_labels,
         label_counts=found.label_counts,
+        separator=word_separator(recognizer.tokenizer),
     )
 
 
@@ -215,7 +216,8 @@ def set_global_statistics(
         statistics = GlobalStatistics(recognizer.features.num_features)
         loaded = load_batches(data, plan, max(1, config.machine.num_workers))
         for batch in track(loaded, "statistics of features", total=len(plan), shown=console.is_terminal):
-            statistics.update(*recognizer.features.unnormalized(batch.waveforms, batch.waveform_lengths))
+            frames = recognizer.features.unnormalized(batch.waveforms, batch.waveform_lengths)
+            statistics.update(frames.features, frames.speech_weights)
         recognizer.features.set_statistics(statistics.finish())
         with replacing(path) as temporary:
             save_file(recognizer.features.state_dict(), temporary)

@@ -29,6 +29,8 @@ from asr.features import (
     num_frames,
     tiles,
 )
+from asr.features.frames import LIMIT
+from asr.features.speech_level import EDGE_DB, NEPERS_PER_DB, SPEECH_RANGE_DB, speech_weights
 from asr.features.tiles import Block
 
 LOG_EPSILON = math.log(2.0**-23)  # -15.942: what an empty filter gives
@@ -357,11 +359,51 @@ def test_graves_123_inputs():
 
 
 def test_utterance_normalisation_by_hand():
-    # Mean 3, deviations -2 0 2, population std sqrt(8/3): -sqrt(1.5), 0, sqrt(1.5). The second feature is constant.
-    features = torch.tensor([[[1.0, 5.0], [3.0, 5.0], [5.0, 5.0], [9.0, 9.0]]])
-    normalized = normalize_utterances(features, torch.tensor([3]))
+    # Mean 3, deviations -2 0 2, population std sqrt(8/3): -sqrt(1.5), 0, sqrt(1.5). The second feature is constant,
+    # the fourth frame no speech, and far away: at the limit. The fifth lies past the end.
+    features = torch.tensor([[[1.0, 5.0], [3.0, 5.0], [5.0, 5.0], [-90.0, 5.0], [9.0, 9.0]]])
+    normalized = normalize_utterances(features, torch.tensor([4]), torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]))
     root = math.sqrt(1.5)
-    torch.testing.assert_close(normalized, torch.tensor([[[-root, 0.0], [0.0, 0.0], [root, 0.0], [0.0, 0.0]]]))
+    expected = [[-root, 0.0], [0.0, 0.0], [root, 0.0], [-LIMIT, 0.0], [0.0, 0.0]]
+    torch.testing.assert_close(normalized, torch.tensor([expected]))
+
+
+def test_half_a_frame_counts_half():
+    # Mean (0 + 3 / 2) / (3 / 2) = 1, variance (1 + 4 / 2) / (3 / 2) = 2.
+    normalized = normalize_utterances(torch.tensor([[[0.0], [3.0]]]), torch.tensor([2]), torch.tensor([[1.0, 0.5]]))
+    torch.testing.assert_close(normalized.flatten(), torch.tensor([-1.0, 2.0]) / math.sqrt(2))
+
+
+def test_speech_is_what_comes_near_the_level_of_the_loudest_energy():
+    decibels = torch.tensor([[0.0, 0.0, -20.0, -26.0, -60.0, -100.0, 0.0]])
+    weights = speech_weights(decibels * NEPERS_PER_DB, torch.tensor([6]))[0]
+    # The reference is (0 + 0 - 20 / 100 - …) / 2.01 = -0.13 dB: 20 dB below 0 is just inside, by 2 dB a softness.
+    assert weights[:2].tolist() == pytest.approx([1.0, 1.0], abs=1e-4)
+    assert weights[2] == pytest.approx(1 / (1 + math.exp(-0.13 / 2)), abs=0.01)
+    assert weights[3] == pytest.approx(0.05, abs=0.01)
+    assert weights[4:6].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert weights[6] == 0.0
+
+
+@pytest.mark.parametrize("normalize", ["utterance", "adaptive"])
+@pytest.mark.parametrize("filler", ["zeros", "noise 60 dB down", "one loud click"])
+def test_silence_before_speech_moves_no_statistic(normalize, filler):
+    module = Filterbank(num_mels=20, normalize=normalize)
+    if normalize == "adaptive":
+        module.set_statistics(Statistics(torch.full((20,), 12.0), torch.full((20,), 3.0)))
+    speech = synthetic_speech(32000, 16000) - 500 / 2**15  # no step where it begins, which is a sound of its own
+    speech[:4000] *= torch.linspace(0, 1, 4000)
+    before = torch.zeros(13 * 16000)
+    if filler == "noise 60 dB down":
+        generator = torch.Generator().manual_seed(0)
+        before = torch.randn(len(before), generator=generator) * speech.std() * 1e-3
+    elif filler == "one loud click":
+        before[80_000] = 1.0
+    alone, after = of_one(module, speech), of_one(module, torch.cat([before, speech]))
+    moved = (after[-len(alone) :] - alone)[2:].abs()  # in standard deviations of speech
+    assert moved.mean() < (0.2 if filler == "one loud click" else 0.01)
+    assert moved.max() < (1.0 if filler == "one loud click" else 0.05)
+    assert after[: 13 * 100 - 3].min() >= -LIMIT
 
 
 @pytest.mark.parametrize("num_samples", [0, 100, 400, 16000])
@@ -371,10 +413,43 @@ def test_silence_and_single_frames_normalise_to_zero(num_samples):
     assert not features.any()  # neither NaN (which is true) nor amplified rounding
 
 
+def test_the_rule_of_speech_has_no_shape_that_depends_on_the_data():
+    """What can be traced at one shape and used at others can be exported."""
+
+    def rule(features: torch.Tensor, levels: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return normalize_utterances(features, lengths, speech_weights(levels, lengths))
+
+    def example(num_utterances: int, num_frames: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(num_frames)
+        features = torch.randn(num_utterances, num_frames, 3, generator=generator)
+        levels = 3 * torch.randn(num_utterances, num_frames, generator=generator)
+        return features, levels, torch.arange(num_frames, num_frames - num_utterances, -1)
+
+    traced = torch.jit.trace(rule, example(2, 20), check_trace=False)
+    for shape in ((1, 5), (3, 100), (4, 21)):
+        torch.testing.assert_close(traced(*example(*shape)), rule(*example(*shape)))
+
+
+def test_the_rule_of_speech_has_a_causal_form():
+    """The same sums over the frames so far: after some seconds of speech they say what the whole says."""
+    module = Filterbank(num_mels=20)
+    speech = synthetic_speech(4 * 16000, 16000) - 500 / 2**15
+    frames = module.unnormalized(torch.cat([torch.zeros(16000), speech])[None], torch.tensor([5 * 16000]))
+    features, whole = frames.features[0].double(), frames.speech_weights[0].double()
+    levels = features.exp().sum(1).log()
+    energies = (levels - levels.max()).exp()
+    reference = (energies * levels).cumsum(0) / energies.cumsum(0)  # as it was known at each frame
+    weights = torch.sigmoid(((levels - reference) / NEPERS_PER_DB + SPEECH_RANGE_DB) / EDGE_DB)
+    weights[: 16000 // 160] = 0.0  # nothing has been heard yet: silence is all there is, and counts as speech
+    causal, offline = (w @ features / w.sum() for w in (weights, whole))
+    assert (causal - offline).abs().max() < 0.2 * features[200:].std()
+
+
 def test_global_statistics_by_hand():
     statistics = GlobalStatistics(2)
-    statistics.update(torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[5.0, 5.0], [math.nan, 9.0]]]), torch.tensor([2, 1]))
-    statistics.update(torch.tensor([[[7.0, 5.0]]]), torch.tensor([1]))
+    frames = torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[5.0, 5.0], [9.0, 9.0]]])
+    statistics.update(frames, torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    statistics.update(torch.tensor([[[7.0, 5.0]]]), torch.tensor([[1.0]]))
     finished = statistics.finish()
     # 1 3 5 7: mean 4, variance (9 + 1 + 1 + 9) / 4 = 5. A constant feature gets the floor, so that it becomes zero.
     torch.testing.assert_close(finished.mean, torch.tensor([4.0, 5.0]))
@@ -385,13 +460,16 @@ def test_global_normalisation_travels_in_the_state_dict():
     batch, lengths = pad([synthetic_speech(size, 16000, size) for size in (16000, 9000)])
     module = Filterbank(num_mels=20, deltas=1, normalize="global")
     statistics = GlobalStatistics(module.num_features)
-    statistics.update(*module.unnormalized(batch, lengths))
-    module.set_statistics(statistics.finish())
+    frames = module.unnormalized(batch, lengths)
+    statistics.update(frames.features, frames.speech_weights)
+    finished = statistics.finish()
+    weights = frames.speech_weights.flatten()
+    mean = (weights @ frames.features.flatten(0, 1)) / weights.sum()
+    torch.testing.assert_close(finished.mean, mean, rtol=1e-5, atol=1e-5)
+    module.set_statistics(finished)
     features, frame_lengths = module(batch, lengths)
-    valid = torch.cat([row[:length] for row, length in zip(features, frame_lengths.tolist())])
-    # float32 sums over 150 frames of values near 1
-    torch.testing.assert_close(valid.mean(0), torch.zeros(40), rtol=0, atol=1e-5)
-    torch.testing.assert_close(valid.std(0, unbiased=False), torch.ones(40), rtol=0, atol=1e-5)
+    expected = ((frames.features - finished.mean) / finished.std).clamp(-LIMIT, LIMIT)
+    torch.testing.assert_close(features[0], expected[0], rtol=1e-5, atol=1e-5)
     assert not features[1, frame_lengths[1] :].any()
 
     loaded = torch.nn.Sequential(Filterbank(num_mels=20, deltas=1, normalize="global"))
@@ -531,7 +609,8 @@ def test_statistics_of_other_features_or_of_nothing():
 
 def test_adaptive_normalisation_by_hand():
     """Two frames of 1 and 3 after 100 of mean 0 and variance 1: mean 4 / 102, mean square (1 + 9 + 100) / 102."""
-    adapted = adapt_to_utterances(torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([2]))
+    frames = torch.tensor([[[1.0], [3.0], [0.0]]])
+    adapted = adapt_to_utterances(frames, torch.tensor([2]), torch.tensor([[1.0, 1.0, 0.0]]))
     mean, variance = 4 / 102, 110 / 102 - (4 / 102) ** 2
     expected = [(1 - mean) / variance**0.5, (3 - mean) / variance**0.5, 0.0]
     assert adapted.flatten().tolist() == pytest.approx(expected, rel=1e-6)
@@ -540,6 +619,7 @@ def test_adaptive_normalisation_by_hand():
 def test_adaptive_normalisation_of_a_long_utterance_is_its_own():
     """After 100,000 frames the prior's share is a thousandth."""
     frames = torch.randn(1, 100_000, 1, generator=torch.Generator().manual_seed(0)) * 2 + 5
-    adapted = adapt_to_utterances(frames, torch.tensor([100_000]))
-    own = normalize_utterances(frames, torch.tensor([100_000]))
+    weights = torch.ones(1, 100_000)
+    adapted = adapt_to_utterances(frames, torch.tensor([100_000]), weights)
+    own = normalize_utterances(frames, torch.tensor([100_000]), weights)
     assert (adapted - own).abs().max() < 0.03

@@ -11,6 +11,7 @@ import pytest
 import torch
 from test_training import configure, corpus, losses  # noqa: F401  # a fixture
 
+from asr.augment import SurroundingsPlanner
 from asr.cli.train import train_stage
 from asr.data.sampler import plan_epoch
 from asr.errors import AsrError
@@ -22,7 +23,15 @@ from asr.training.monitor import Monitor
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
-NOISY = ["model.dropout=0.2", "optim.weight_noise=0.05", "training.log_every_steps=1", "augment.speeds=[0.9,1.1]"]
+NOISY = [
+    "model.dropout=0.2",
+    "optim.weight_noise=0.05",
+    "training.log_every_steps=1",
+    "augment.speeds=[0.9,1.1]",
+    "augment.pause_probability=0",
+    "augment.join_probability=0",
+    "augment.nonspeech_probability=0",
+]
 
 
 @pytest.fixture
@@ -76,6 +85,18 @@ def longest(task, durations, budget, max_seconds=float("inf")):
 )
 def test_the_largest_batch_by_hand(trainer, durations, budget, expected):
     assert longest(trainer.task, durations, budget) == expected
+
+
+def test_the_largest_batch_has_the_longest_pauses(trainer):
+    """Two utterances of one and two seconds, at half the speed, with up to three seconds before and after each."""
+    trainer.task.train_data.durations = np.array([1.0, 2.0])
+    around = SurroundingsPlanner(
+        pause_probability=0.1, max_pause_seconds=3.0, join_probability=0.0, nonspeech_probability=0.0, max_seconds=9.0
+    )
+    trainer.task.options = type(trainer.task.options)(1, 18.0, [0.5, 1.0], 0, 0, surroundings=around)
+    draws = trainer.task.largest_part(float("inf"))
+    assert [(draw.index, draw.before) for draw in draws] == [(0, 6.0), (1, 5.0)]  # 8 seconds, and 9 instead of 10
+    assert trainer.task.longest_seconds(draws) == 9.0
 
 
 def test_no_epoch_has_a_larger_batch(trainer):

@@ -6,7 +6,15 @@ handles it, so a run repeats exactly with any number of workers.
 
 from asr.augment.reverberation import RecordedRooms, Reverberation, Rooms, SynthesisedRooms, reverberate
 from asr.augment.spec_augment import SpecAugment, masked
-from asr.augment.streams import MASK_STREAM, NOISE_STREAM, REVERBERATION_STREAM, SPEED_STREAM, utterance_rng
+from asr.augment.streams import (
+    MASK_STREAM,
+    NOISE_STREAM,
+    REVERBERATION_STREAM,
+    SOUND_STREAM,
+    SPEED_STREAM,
+    utterance_rng,
+)
+from asr.augment.surroundings import NOBODY, Surroundings, SurroundingsPlanner, fill_pause, join, other_sounds
 from asr.augment.waveforms import (
     AdditiveNoise,
     Recordings,
@@ -19,8 +27,10 @@ from asr.augment.waveforms import (
 
 __all__ = [
     "MASK_STREAM",
+    "NOBODY",
     "NOISE_STREAM",
     "REVERBERATION_STREAM",
+    "SOUND_STREAM",
     "SPEED_STREAM",
     "AdditiveNoise",
     "RecordedRooms",
@@ -28,12 +38,17 @@ __all__ = [
     "Reverberation",
     "Rooms",
     "SpecAugment",
+    "Surroundings",
+    "SurroundingsPlanner",
     "SynthesisedRooms",
     "change_speed",
     "draw_speeds",
+    "fill_pause",
+    "join",
     "masked",
     "mean_power",
     "num_samples_at_speed",
+    "other_sounds",
     "reverberate",
     "stretch_of",
     "utterance_rng",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 SPEED_STREAM, NOISE_STREAM, MASK_STREAM, REVERBERATION_STREAM = 1, 2, 3, 8
+SURROUNDINGS_STREAM, SOUND_STREAM = 9, 10
 
 
 def utterance_rng(seed: int, epoch: int, index: int, stream: int) -> np.random.Generator:

@@ -18,9 +18,14 @@ from torch.nn.utils.rnn import pad_sequence
 from asr.augment import (
     NOISE_STREAM,
     REVERBERATION_STREAM,
+    SOUND_STREAM,
     AdditiveNoise,
     Reverberation,
     change_speed,
+    fill_pause,
+    join,
+    mean_power,
+    other_sounds,
     utterance_rng,
 )
 from asr.data.ahead import map_ahead
@@ -36,6 +41,11 @@ class AudioSource(Protocol):
     @property
     def utterances(self) -> Sequence[Utterance]:
         """All of them; a large corpus reads one when it is asked for."""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of all waveforms."""
         ...
 
     def waveform(self, index: int) -> NDArray[np.float32]:
@@ -88,6 +98,7 @@ class SpeechDataset:
         num_labels: (N,) tokens of each target.
         label_counts: token id -> how often it occurs in all targets. These three are counted here when nobody hands
             them in; for a large corpus somebody must.
+        separator: tokens between the targets of two utterances that are joined, such as a space between words.
     """
 
     def __init__(
@@ -101,6 +112,7 @@ class SpeechDataset:
         durations: NDArray[np.float64] | None = None,
         num_labels: NDArray[np.integer[Any]] | None = None,
         label_counts: Mapping[int, int] | None = None,
+        separator: Sequence[int] = (),
     ) -> None:
         if len(store) != len(targets):
             raise ValueError(f"expected a target for each of {len(store)} utterances, got {len(targets)}")
@@ -114,24 +126,66 @@ class SpeechDataset:
         self.seed = seed
         self.noise = noise
         self.reverberation = reverberation
+        self.separator = separator
 
     def __len__(self) -> int:
         return len(self.store)
 
     def __getitem__(self, draw: Draw) -> Example:
         """Load and augment one utterance."""
-        waveform = change_speed(self.store.waveform(draw.index), draw.speed)
-        if self.reverberation is not None:
-            rng = utterance_rng(self.seed, draw.epoch, draw.index, REVERBERATION_STREAM)
-            waveform = self.reverberation(waveform, rng)
+        speech = self._speech(draw.index, draw.speed, draw.epoch)
+        waveform = self._surround(speech, draw)
         if self.noise is not None:
-            waveform = self.noise(waveform, utterance_rng(self.seed, draw.epoch, draw.index, NOISE_STREAM))
+            rng = utterance_rng(self.seed, draw.epoch, draw.index, NOISE_STREAM)
+            waveform = self.noise(waveform, rng, mean_power(speech))
         return Example(
             id=self.store.utterances[draw.index].id,
             waveform=waveform,
-            target=self.targets[draw.index],
+            target=self._target(draw),
             seed=int(np.random.SeedSequence((self.seed, draw.epoch, draw.index)).generate_state(1)[0]),
         )
+
+    def _speech(self, index: int, speed: float, epoch: int) -> NDArray[np.float32]:
+        """An utterance at its speed and in its room."""
+        waveform = change_speed(self.store.waveform(index), speed)
+        if self.reverberation is None:
+            return waveform
+        return self.reverberation(waveform, utterance_rng(self.seed, epoch, index, REVERBERATION_STREAM))
+
+    def _surround(self, speech: NDArray[np.float32], draw: Draw) -> NDArray[np.float32]:
+        """The utterance with what its draw puts around it, or in its place."""
+        if draw.has_speech and draw.partner is None and draw.before == draw.after == 0.0:
+            return speech
+        rate, noises = self.store.sample_rate, None if self.noise is None else self.noise.noises
+        rng = utterance_rng(self.seed, draw.epoch, draw.index, SOUND_STREAM)
+        before, after = round(draw.before * rate), round(draw.after * rate)
+        if not draw.has_speech:
+            return other_sounds(speech, before + len(speech) + after, rate, rng, noises)
+        pieces = [fill_pause(speech, before, rate, rng, noises), speech]
+        if draw.partner is not None:
+            second = self._speech(draw.partner.index, draw.partner.speed, draw.epoch)
+            gap = fill_pause(speech, round(draw.partner.gap * rate), rate, rng, noises)
+            pieces[1] = join(speech, gap, second, rng)
+        return np.concatenate((*pieces, fill_pause(speech, after, rate, rng, noises)))
+
+    def _target(self, draw: Draw) -> Sequence[int]:
+        if not draw.has_speech:
+            return []
+        if draw.partner is None:
+            return self.targets[draw.index]
+        first, second = self.targets[draw.index], self.targets[draw.partner.index]
+        separator = self.separator if len(first) and len(second) else ()
+        return [*first, *separator, *second]
+
+    def num_target_labels(self, draw: Draw) -> int:
+        """Tokens of a draw's target, without encoding a text."""
+        if not draw.has_speech:
+            return 0
+        first = int(self.num_labels[draw.index])
+        if draw.partner is None:
+            return first
+        second = int(self.num_labels[draw.partner.index])
+        return first + second + (len(self.separator) if first and second else 0)
 
 
 def collate(examples: Sequence[Example]) -> Batch:

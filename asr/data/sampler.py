@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from asr.types import Seconds
+
 # Lengths are shaken by this share before sorting, so that epochs put different neighbours together.
 LENGTH_JITTER = 0.02
 
@@ -27,12 +29,25 @@ PLAN_STREAM = 0
 
 
 @dataclass(frozen=True, slots=True)
+class Partner:
+    """An utterance that is said after another one."""
+
+    index: int
+    speed: float
+    gap: Seconds  # between the two
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
     """One utterance's turn in one epoch: everything its loading and augmentation depend on."""
 
     index: int
     epoch: int
     speed: float = 1.0
+    before: Seconds = 0.0  # of pause
+    after: Seconds = 0.0
+    partner: Partner | None = None
+    has_speech: bool = True  # False: other sounds instead
 
 
 @dataclass(frozen=True, slots=True)

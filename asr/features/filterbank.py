@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,14 @@ from torch import Tensor, nn
 
 from asr.errors import ConfigError, ModelError
 from asr.features import tiles
-from asr.features.frames import Statistics, adapt_to_utterances, append_deltas, normalize_utterances, padding_mask
+from asr.features.frames import (
+    LIMIT,
+    Statistics,
+    adapt_to_utterances,
+    append_deltas,
+    normalize_utterances,
+    padding_mask,
+)
 from asr.features.kaldi import (
     EPSILON,
     INT16_SCALE,
@@ -24,6 +32,7 @@ from asr.features.kaldi import (
     num_frames,
     window_function,
 )
+from asr.features.speech_level import speech_weights
 from asr.features.tiles import Block, cpu_blocks, for_each_block, gpu_blocks
 
 FEATURE_NAMES = ("logmel", "mfcc")
@@ -37,6 +46,15 @@ FILTERS_PER_PRODUCT = 16
 # Matrices are padded to this many columns, the floats of the widest vector register: where a product has fewer, the
 # library's way of summing depends on the row, so that a frame's place in its block would show in the last bits.
 COLUMN_MULTIPLE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Features before normalisation."""
+
+    features: Tensor  # (B, T, F) float32, zero past the lengths
+    lengths: Tensor  # (B,) int64, frames
+    speech_weights: Tensor  # (B, T) float32, zero past the lengths: see `asr.features.speech_level`
 
 
 class Filterbank(nn.Module):
@@ -113,7 +131,7 @@ class Filterbank(nn.Module):
         self._filter_groups = _filter_groups(mels)
         filters = _padded(mels.T.repeat_interleave(2, dim=0), num_rows=2 * mels.shape[1])
         self.register_buffer("filters", filters, persistent=False)
-        self._num_columns = num_mels
+        self._num_mels = self._num_columns = num_mels
         if name == "mfcc":
             _expect_range("num_ceps", num_ceps, 1, num_mels)
             cosines = _padded(cosine_matrix(num_mels, num_ceps), num_rows=filters.shape[1])
@@ -167,51 +185,57 @@ class Filterbank(nn.Module):
                 it would stop the queue).
             ModelError: a normalisation by the corpus without its statistics.
         """
-        features, frame_lengths = self.unnormalized(waveforms, lengths)
+        frames = self.unnormalized(waveforms, lengths)
+        return self._normalized(frames), frames.lengths
+
+    def _normalized(self, frames: Frames) -> Tensor:
+        if self.normalize == "none":
+            return frames.features
         if self.normalize == "utterance":
-            features = normalize_utterances(features, frame_lengths)
-        elif self.normalize in CORPUS_NORMALIZATIONS:
-            self._require_statistics()
-            padding = padding_mask(frame_lengths, features.shape[1])
-            features = features.sub_(self.mean).div_(self.std).masked_fill_(padding, 0.0)
-            if self.normalize == "adaptive":
-                features = adapt_to_utterances(features, frame_lengths)
-        return features, frame_lengths
+            return normalize_utterances(frames.features, frames.lengths, frames.speech_weights)
+        self._require_statistics()
+        padding = padding_mask(frames.lengths, frames.features.shape[1])
+        features = frames.features.sub_(self.mean).div_(self.std).masked_fill_(padding, 0.0)
+        if self.normalize == "global":
+            return features.clamp_(-LIMIT, LIMIT)
+        return adapt_to_utterances(features, frames.lengths, frames.speech_weights)
 
     @torch.no_grad()
-    def unnormalized(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` without the normalisation: what `GlobalStatistics` is fed with."""
+    def unnormalized(self, waveforms: Tensor, lengths: Tensor) -> Frames:
+        """`forward` without the normalisation, and what counts as speech: what `GlobalStatistics` is fed with."""
         _check_batch(waveforms, lengths)
         if self.training and self.dither > 0:
             waveforms = waveforms + torch.randn_like(waveforms) * (self.dither / INT16_SCALE)
         frame_lengths = self.num_frames(lengths)
         with torch.autocast(waveforms.device.type, enabled=False), _full_precision_products():
-            features = self._static_features(waveforms, frame_lengths)
+            features, levels = self._static_features(waveforms, frame_lengths)
         if self.deltas:
             features = append_deltas(features, frame_lengths, self.deltas)
-        return features, frame_lengths
+        return Frames(features, frame_lengths, speech_weights(levels, frame_lengths))
 
-    def _static_features(self, waveforms: Tensor, frame_lengths: Tensor) -> Tensor:
+    def _static_features(self, waveforms: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N) -> features (B, T, number of static features), zero past the lengths, and levels (B, T)."""
         num_padded = self.num_frames(waveforms.shape[1])
         features = waveforms.new_zeros(waveforms.shape[0], num_padded, self._num_static)
+        levels = waveforms.new_zeros(waveforms.shape[0], num_padded)
         if features.numel() == 0:
-            return features
+            return features, levels
         # (B, N) -> (B, T, frame_length_samples), a view: frames overlap and are never copied as such
         frames = waveforms.unfold(1, self.frame_length_samples, self.frame_shift_samples)
 
         def fill(block: Block) -> None:
             with torch.inference_mode():  # a mode of the thread: the caller's no_grad does not reach here
-                self._fill_block(features, frames, block)
+                self._fill_block(features, levels, frames, block)
 
         if waveforms.device.type == "cpu":
             blocks = list(cpu_blocks(frame_lengths.tolist(), tiles.CPU_BLOCK_ROWS))
             for_each_block(fill, blocks, torch.get_num_threads())
-            return features  # its padding is still zero
+            return features, levels  # their padding is still zero
         for_each_block(fill, list(gpu_blocks(features.shape[0], num_padded, tiles.GPU_BLOCK_ROWS)), num_threads=1)
-        return features.masked_fill_(padding_mask(frame_lengths, num_padded), 0.0)
+        return features.masked_fill_(padding_mask(frame_lengths, num_padded), 0.0), levels
 
-    def _fill_block(self, features: Tensor, frames: Tensor, block: Block) -> None:
-        """Compute the static features of a block of `frames`, (B, T, frame_length_samples), into `features`."""
+    def _fill_block(self, features: Tensor, levels: Tensor, frames: Tensor, block: Block) -> None:
+        """Compute the static features and levels of a block of `frames`, (B, T, frame_length_samples)."""
         rows = frames.new_empty(block.num_rows, self.frame_length_samples)
         used = 0
         for piece in block.pieces:
@@ -219,15 +243,17 @@ class Filterbank(nn.Module):
             rows[used : used + piece.num_frames].view(source.shape).copy_(source)
             used += piece.num_frames
         rows[used:] = 0
-        results = self._row_features(rows)
-        for piece, result in zip(
-            block.pieces, torch.split(results[:used], [piece.num_frames for piece in block.pieces])
-        ):
-            target = features[piece.utterances, piece.frames]  # (b, t, number of static features)
-            target.copy_(result.view(target.shape))
+        sizes = [piece.num_frames for piece in block.pieces]
+        for whole, results in zip((features, levels), self._row_features(rows)):
+            for piece, result in zip(block.pieces, torch.split(results[:used], sizes)):
+                target = whole[piece.utterances, piece.frames]  # (b, t, number of static features), or (b, t)
+                target.copy_(result.view(target.shape))
 
-    def _row_features(self, rows: Tensor) -> Tensor:
-        """(R, frame_length_samples) -> (R, number of static features); overwrites `rows`."""
+    def _row_features(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, frame_length_samples) -> (R, number of static features), and levels (R,): ln energy over all filters.
+
+        Overwrites `rows`.
+        """
         centred = rows.sub_(rows.mean(1, keepdim=True))
         windowed = rows.new_empty(len(rows), self.fft_size)
         windowed[:, self.frame_length_samples :] = 0
@@ -240,9 +266,11 @@ class Filterbank(nn.Module):
         log_mel = rows.new_empty(len(rows), self.filters.shape[1])
         for bins, mels in self._filter_groups:
             torch.mm(squares[:, bins], self.filters[bins, mels], out=log_mel[:, mels])
-        log_mel.clamp_(min=EPSILON).log_()
+        log_mel.clamp_(min=EPSILON)
+        levels = log_mel[:, : self._num_mels].sum(1).log_()
+        log_mel.log_()
         features = (log_mel @ self.cosines if self.name == "mfcc" else log_mel)[:, : self._num_columns]
-        return self._with_energy(features, centred) if self.use_energy else features
+        return self._with_energy(features, centred) if self.use_energy else features, levels
 
     def _with_energy(self, features: Tensor, centred: Tensor) -> Tensor:
         energy = centred.square_().sum(-1, keepdim=True).mul_(INT16_SCALE**2).clamp_(min=EPSILON).log_()

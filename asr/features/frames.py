@@ -16,6 +16,10 @@ DELTA_WINDOW = 2  # frames on each side of the regression, Kaldi's default
 # so that a constant feature (digital silence, an empty band) comes out as zero and not as amplified rounding.
 MIN_STD = 1e-3
 
+# Normalised features end here, in standard deviations of speech. Digital silence would lie 10 and more below the mean,
+# and no training set has enough of it to learn what that means; this is little beyond where room noise lies.
+LIMIT = 4.0
+
 
 def append_deltas(features: Tensor, lengths: Tensor, order: int) -> Tensor:
     """Append `order` time derivatives, Kaldi's `add-deltas`: regression over two frames on each side.
@@ -60,36 +64,52 @@ def _slope(features: Tensor) -> Tensor:
     return torch.stack([difference * (n / norm) for n, difference in zip(offsets, shifted)]).sum(0)
 
 
-def normalize_utterances(features: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit (population) variance of each feature over the valid frames of each utterance.
+def normalize_utterances(features: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
+    """Zero mean and unit (population) variance of each feature over the speech of each utterance.
 
-    `features`: (B, T, F) float32; `lengths`: (B,) int64, frames. Constant features, as in digital silence or in an
-    utterance of one frame, become zero; so do frames past `lengths[b]`.
+    Args:
+        features: (B, T, F) float32. Constant ones, as in digital silence or in an utterance of one frame, become zero.
+        lengths: (B,) int64, frames; what lies past them becomes zero.
+        weights: (B, T) float32, zero past the lengths: how far a frame counts as speech (`speech_weights`).
+
+    Returns: (B, T, F) float32, limited to ±`LIMIT`, where silence ends up.
     """
-    padding = padding_mask(lengths, features.shape[1])
-    count = lengths.clamp(min=1)[:, None, None]
+    if features.shape[1] == 0:
+        return features.clone()
     # Relative to the first frame a constant feature is exactly zero; its float32 mean need not be exact.
-    centred = (features - features[:, :1]).masked_fill_(padding, 0.0)
-    centred -= centred.sum(1, keepdim=True) / count
-    centred.masked_fill_(padding, 0.0)
-    std = (centred.square().sum(1, keepdim=True) / count).sqrt_()
-    return centred.div_(std.clamp_(min=MIN_STD))
+    centred = features - features[:, :1]
+    mean, variance = _weighted_moments(centred, weights, prior_frames=0)
+    return _standardized(centred, lengths, mean, variance)
 
 
-def adapt_to_utterances(features: Tensor, lengths: Tensor) -> Tensor:
+def adapt_to_utterances(features: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
     """Normalise features that have the corpus's statistics already, by each utterance's, in the measure of its length.
 
     Mean and variance are taken as if `PRIOR_FRAMES` frames of the corpus, of mean 0 and variance 1, came before the
-    utterance (maximum a posteriori; Kaldi's online CMVN does the same with its global frames). A long utterance is
-    freed of its channel and its speaker, while a single word keeps what its own mean says about it.
+    utterance's speech (maximum a posteriori; Kaldi's online CMVN does the same with its global frames). A long
+    utterance is freed of its channel and its speaker, while a single word keeps what its own mean says about it.
 
-    `features`: (B, T, F) float32, zero past `lengths[b]`: (B,) int64, frames.
+    Args, Returns: as `normalize_utterances`.
     """
-    count = lengths[:, None, None] + PRIOR_FRAMES
-    mean = features.sum(1, keepdim=True) / count
-    variance = (features.square().sum(1, keepdim=True) + PRIOR_FRAMES) / count - mean.square()
-    adapted = (features - mean).div_(variance.clamp_(min=MIN_STD**2).sqrt_())
-    return adapted.masked_fill_(padding_mask(lengths, features.shape[1]), 0.0)
+    mean, variance = _weighted_moments(features, weights, prior_frames=PRIOR_FRAMES)
+    return _standardized(features, lengths, mean, variance)
+
+
+def _weighted_moments(features: Tensor, weights: Tensor, prior_frames: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of (B, T, F) features under (B, T) weights and a prior of mean 0 and variance 1: (B, 1, F).
+
+    Summed in float64, so that padding and batching change nothing that float32 can hold.
+    """
+    values, row = features.double(), weights.double()[:, None, :]  # (B, T, F), (B, 1, T)
+    count = (row.sum(2, keepdim=True) + prior_frames).clamp_(min=torch.finfo(torch.float32).tiny)
+    mean = row @ values / count
+    variance = (row @ values.square() + prior_frames) / count - mean.square()
+    return mean.float(), variance.clamp_(min=0.0).float()
+
+
+def _standardized(features: Tensor, lengths: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    standardized = (features - mean).div_(variance.sqrt().clamp_(min=MIN_STD)).clamp_(-LIMIT, LIMIT)
+    return standardized.masked_fill_(padding_mask(lengths, features.shape[1]), 0.0)
 
 
 def padding_mask(lengths: Tensor, num_padded: int) -> Tensor:
@@ -106,26 +126,26 @@ class Statistics:
 
 
 class GlobalStatistics:
-    """Accumulates mean and variance over a corpus, in float64.
+    """Accumulates mean and variance over the speech of a corpus, in float64.
 
     statistics = GlobalStatistics(filterbank.num_features)
     for batch in batches:
-        statistics.update(*filterbank.unnormalized(batch.waveforms, batch.waveform_lengths))
+        frames = filterbank.unnormalized(batch.waveforms, batch.waveform_lengths)
+        statistics.update(frames.features, frames.speech_weights)
     filterbank.set_statistics(statistics.finish())
     """
 
     def __init__(self, num_features: int) -> None:
-        self.num_frames = 0
+        self.num_frames = 0.0
         self.sum = torch.zeros(num_features, dtype=torch.float64)
         self.sum_of_squares = torch.zeros(num_features, dtype=torch.float64)
 
-    def update(self, features: Tensor, lengths: Tensor) -> None:
-        """Add the valid frames of `features`: (B, T, F) float32 with `lengths`: (B,) int64, frames."""
-        padding = padding_mask(lengths, features.shape[1])
-        values = features.double().masked_fill_(padding, 0.0)
-        self.num_frames += int(lengths.sum())
-        self.sum += values.sum((0, 1)).cpu()
-        self.sum_of_squares += values.square().sum((0, 1)).cpu()
+    def update(self, features: Tensor, weights: Tensor) -> None:
+        """Add frames of `features`, (B, T, F) float32, that count as `weights` say, (B, T) float32."""
+        values, rows = features.double().flatten(0, 1), weights.double().flatten()[None]  # (B T, F), (1, B T)
+        self.num_frames += float(rows.sum())
+        self.sum += (rows @ values)[0].cpu()
+        self.sum_of_squares += (rows @ values.square())[0].cpu()
 
     def finish(self) -> Statistics:
         """The statistics of everything added so far. Raises ConfigError when that was not a single frame."""

@@ -88,6 +88,11 @@ class Tokenizer(Protocol):
         write_json(path, self.to_json())
 
 
+def word_separator(tokenizer: Tokenizer) -> list[int]:
+    """The tokens between two texts that are joined: a space where spaces are tokens, else none."""
+    return [tokenizer.surfaces.index(SPACE)] if SPACE in tokenizer.surfaces else []
+
+
 def header(kind: str, vocab: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields that the JSON of every kind has."""
     return {"type": kind, "version": FORMAT_VERSION, "vocab": list(vocab)}

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from asr.augment import SpecAugment, draw_speeds
+from asr.augment import NOBODY, SpecAugment, Surroundings, SurroundingsPlanner, draw_speeds
 from asr.ctc import LabelSmoothing, blank_share, check_targets, ctc_loss
 from asr.data.ahead import map_ahead
 from asr.data.dataset import SpeechDataset, collate, load_batches, load_examples, threads_a_batch
@@ -20,6 +20,7 @@ from asr.data.sampler import (
     EVERYTHING_SHUFFLED,
     Curriculum,
     Draw,
+    Partner,
     fill_batches,
     largest_batch,
     plan_epoch,
@@ -55,6 +56,7 @@ class AcousticOptions:
     microbatch_seconds: float = 0.0
     criterion: str = "cer"
     curriculum: Curriculum = EVERYTHING_SHUFFLED
+    surroundings: SurroundingsPlanner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,17 @@ class JudgedBatch:
 class AcousticPlan(Sequence[list[Draw]]):
     """An epoch's batches. Draws are made when they are asked for: a large corpus has more than can be made at once."""
 
-    def __init__(self, batches: Sequence[Sequence[int]], speeds: NDArray[np.float64], epoch: int) -> None:
+    def __init__(
+        self,
+        batches: Sequence[Sequence[int]],
+        speeds: NDArray[np.float64],
+        epoch: int,
+        surroundings: Surroundings | None = None,
+    ) -> None:
         self.batches = batches
         self.speeds = speeds  # (N,), of every utterance
         self.epoch = epoch
+        self.surroundings = surroundings  # None: utterances are heard as they are
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -87,8 +96,25 @@ class AcousticPlan(Sequence[list[Draw]]):
     def __getitem__(self, place: int | slice) -> list[Draw] | AcousticPlan:
         """One batch, or some of them as a plan."""
         if isinstance(place, slice):
-            return AcousticPlan(self.batches[place], self.speeds, self.epoch)
-        return [Draw(int(index), self.epoch, float(self.speeds[index])) for index in self.batches[place]]
+            return AcousticPlan(self.batches[place], self.speeds, self.epoch, self.surroundings)
+        return [self._draw(int(index)) for index in self.batches[place]]
+
+    def _draw(self, index: int) -> Draw:
+        around, speed = self.surroundings, float(self.speeds[index])
+        if around is None:
+            return Draw(index, self.epoch, speed)
+        partner = None
+        if (other := int(around.partner[index])) != NOBODY:
+            partner = Partner(other, float(self.speeds[other]), float(around.gap[index]))
+        return Draw(
+            index,
+            self.epoch,
+            speed,
+            before=float(around.before[index]),
+            after=float(around.after[index]),
+            partner=partner,
+            has_speech=bool(around.has_speech[index]),
+        )
 
 
 class AcousticTask:
@@ -136,8 +162,12 @@ class AcousticTask:
         options = self.options
         durations = self.train_data.durations
         speeds = draw_speeds(options.speeds, len(durations), options.seed, epoch)
-        batches = plan_epoch(durations / speeds, options.batch_seconds, options.seed, epoch, options.curriculum)
-        plan = AcousticPlan(batches, speeds, epoch)
+        seconds, around = durations / speeds, None
+        if options.surroundings is not None:
+            around = options.surroundings.draw(seconds, options.seed, epoch)
+            seconds = around.lengths(seconds)
+        batches = plan_epoch(seconds, options.batch_seconds, options.seed, epoch, options.curriculum)
+        plan = AcousticPlan(batches, speeds, epoch, around)
         if not self.can_divide and not self.processes.is_alone:
             self._refuse_small(plan)
         return plan
@@ -153,22 +183,29 @@ class AcousticTask:
             )
 
     def largest_part(self, max_seconds: float) -> list[Draw]:
-        """This process's draws of the batch of the largest padded size that any epoch can hold: at the slowest speed.
+        """This process's draws of the batch of the largest padded size that any epoch can hold.
 
+        All at the slowest speed, and with the longest surroundings as a pause.
         Where batches are computed in parts, those of the largest part. Shortest first.
         max_seconds: leave out utterances that are longer. Empty when all are.
         """
         slowest = min(self.options.speeds)
-        largest = largest_batch(self.train_data.durations / slowest, self.options.batch_seconds, max_seconds)
-        parts = self._parts([Draw(int(index), 0, slowest) for index in largest])
+        seconds = self.train_data.durations / slowest
+        grown = seconds if self.options.surroundings is None else self.options.surroundings.longest(seconds)
+        largest = largest_batch(grown, self.options.batch_seconds, max_seconds)
+        parts = self._parts([Draw(i, 0, slowest, before=float(grown[i] - seconds[i])) for i in map(int, largest)])
         return max(parts, key=lambda part: len(part) * self.longest_seconds(part), default=[])
 
     def longest_seconds(self, draws: Sequence[Draw]) -> float:
-        """The length of the longest draw as its speed makes it."""
+        """The length of the longest draw with its speed and all around it."""
         return max(map(self._seconds, draws))
 
     def _seconds(self, draw: Draw) -> float:
-        return float(self.train_data.durations[draw.index]) / draw.speed
+        durations = self.train_data.durations
+        own = float(durations[draw.index]) / draw.speed + draw.before + draw.after
+        if draw.partner is None:
+            return own
+        return own + draw.partner.gap + float(durations[draw.partner.index]) / draw.partner.speed
 
     def load(self, items: Sequence[Sequence[Draw]]) -> Iterator[Step]:
         """Load, augment and pad, ahead of the loop."""
@@ -176,7 +213,7 @@ class AcousticTask:
         yield from map_ahead(self._load_step, items, workers) if workers > 0 else map(self._load_step, items)
 
     def _load_step(self, draws: Sequence[Draw]) -> Step:
-        num_labels = int(self.train_data.num_labels[[draw.index for draw in draws]].sum())
+        num_labels = sum(map(self.train_data.num_target_labels, draws))
         return Step([self.load_whole(part) for part in self._parts(draws)], num_labels)
 
     def _parts(self, draws: Sequence[Draw]) -> list[list[Draw]]:
