@@ -13,12 +13,14 @@ import torch
 from helpers import needs_real_speech, real_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 import asr
 from asr.ctc import collapse, required_frames
 from asr.decoding.alignment import TokenRuns, align, words_from_runs
 from asr.decoding.alignment_kernel import best_path
 from asr.decoding.greedy import GreedyDecoder
+from asr.decoding.word_aligner import WordAligner
 from asr.errors import ConfigError, ModelError, TargetError
 from asr.text.tokenizer import CharTokenizer
 
@@ -180,6 +182,34 @@ def test_it_is_as_likely_as_the_path_of_torchaudio(tokens, num_spare, seed):
     assert collapse(ours) == tokens
     # ours adds up in float64, theirs in float32
     assert score(log_probs, ours) == pytest.approx(score(log_probs, theirs), rel=1e-6)
+
+
+class Called(TorchFunctionMode):
+    """Notes the names of what is called in torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.add(getattr(func, "__name__", str(func)))
+        return func(*args, **(kwargs or {}))
+
+
+def test_torch_computes_nothing():
+    """Its threads would meet at the end of each operation, and on a busy machine wait milliseconds for one another."""
+    log_probs = random_log_probs(3000, seed=0)
+    decoder = GreedyDecoder(CharTokenizer.train(["a"]), 0.03, confidence_temperature=2.0)
+    aligner = WordAligner(decoder.tokenizer, 0.03, temperature=2.0, utterance="u")
+    with Called() as called:
+        align(log_probs, [1, 2, 1], "u", confidence_temperature=2.0)
+        aligner.accept(log_probs)
+        aligner.settle([1, 2, 1, 2], num_stable=4)
+        aligner.finish([1, 2, 1, 2])
+        hypothesis = decoder.decode(log_probs[None], torch.tensor([3000]), ["u"])[0]
+    assert hypothesis.words
+    moves = {"__get__", "detach", "cpu", "numpy", "tolist", "tensor", "__getitem__", "__iter__", "unbind", "dim"}
+    assert called.names <= moves
 
 
 def test_nothing_of_the_package_imports_torchaudio():

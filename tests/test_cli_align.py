@@ -132,6 +132,7 @@ def test_what_cannot_be_spelt_is_bridged_and_named(model, corpus, tmp_path):
     assert "8ad" in (tmp_path / "out" / "words.ctm").read_text()
     assert "Words bridged" in output
     assert "Bridged, as the model has no tokens for them: 8ad" in output
+    assert "`asr data normalize` writes numbers out" in output
     assert "Left out, as nothing is said: --" in output
 
 

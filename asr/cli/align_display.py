@@ -30,6 +30,8 @@ def report(console: Console, alignment: Alignment, num_lowest: int) -> None:
     ):
         if words:
             console.print(f"\n{what}: {escape(listed(words))}", highlight=False, soft_wrap=True)
+    if any(character.isdecimal() for word in alignment.bridged for character in word):
+        console.print("`asr data normalize` writes numbers out.", highlight=False)
     unaligned = alignment.unaligned
     if unaligned:
         console.print(f"\n{len(unaligned)} utterances do not fit; unaligned.jsonl says why:", style="yellow")
