@@ -194,6 +194,15 @@ def test_no_output_over_an_input(recordings, tmp_path, name):
     assert (tmp_path / name).read_bytes() == before
 
 
+def test_no_output_over_a_recording(recordings, tmp_path):
+    manifest, recording = tmp_path / "in" / "train.jsonl", recordings / "train-0.wav"
+    before = recording.read_bytes()
+    for command in (("export", "csv", manifest), ("normalize", manifest), ("import", "nemo", manifest)):
+        with pytest.raises(OutputError, match="which is read"):
+            invoke(*command, "-o", recording)
+    assert recording.read_bytes() == before
+
+
 # --- normalize and split
 
 

@@ -541,7 +541,9 @@ def test_command_with_a_tokenizer(tmp_path: Path, manifest: Path) -> None:
     [
         (["--subsampling", "3"], "--subsampling does nothing without --tokenizer"),
         (["--no-audio", "--workers", "2"], "--workers does nothing without --audio"),
-        (["--fix", "good.jsonl"], "would overwrite a manifest it reads"),
+        (["--fix", "good.jsonl"], "--fix: good.jsonl would be written over good.jsonl, which is read"),
+        (["--json", "good.jsonl"], "--json: good.jsonl would be written over good.jsonl, which is read"),
+        (["--json", "new", "--fix", "new"], "would be written over new"),
         (["--tokenizer", "good.jsonl"], "good.jsonl"),  # not a tokenizer
         (["missing.jsonl"], "does not exist"),
         (["--case", "title"], "title"),

@@ -156,7 +156,7 @@ def test_other_encodings_name_the_byte(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"m\.jsonl:1: expected UTF-8, got byte 0xf6 at column 68"):
         read_manifest(path)
     utf16 = write(tmp_path / "m.jsonl", GOOD.encode("utf-16"))
-    with pytest.raises(ManifestError, match=r"m\.jsonl:1: expected UTF-8"):
+    with pytest.raises(ManifestError, match=r"m\.jsonl:1: expected UTF-8, got UTF-16; convert"):
         read_manifest(utf16)
 
 

@@ -79,7 +79,9 @@ def check(
     """
     _refuse_idle_options(tokenizer, {"--frame-shift-ms": frame_shift_ms, "--subsampling": subsampling}, "--tokenizer")
     _refuse_idle_options(audio or None, {"--workers": workers}, "--audio")
-    _refuse_overwriting(fix, manifests)
+    _refuse_overwriting(
+        {"--fix": fix, "--json": Path(json_path) if json_path and json_path != "-" else None}, manifests
+    )
     from rich.console import Console
 
     from asr.data.doctor import examine
@@ -122,9 +124,15 @@ def _refuse_idle_options(needed: object, options: dict[str, object], name: str) 
             raise typer.BadParameter(f"{option} does nothing without {name}")
 
 
-def _refuse_overwriting(fix: Path | None, manifests: list[Path]) -> None:
-    if fix is not None and fix.resolve() in [manifest.resolve() for manifest in manifests]:
-        raise typer.BadParameter(f"--fix {fix} would overwrite a manifest it reads; name another file")
+def _refuse_overwriting(written: dict[str, Path | None], manifests: list[Path]) -> None:
+    from asr.files import refuse_same_file
+
+    given = {option: path for option, path in written.items() if path is not None}
+    for option, path in given.items():
+        try:
+            refuse_same_file(path, [*manifests, *(other for name, other in given.items() if name != option)])
+        except AsrError as error:
+            raise typer.BadParameter(f"{option}: {error}") from error
 
 
 def _scan(manifests: list[Path]) -> tuple[list[Line], list[Finding]]:

@@ -8,6 +8,7 @@ import typer
 
 from asr.cli.import_corpus import import_corpus
 from asr.cli.normalize import normalize
+from asr.cli.previews import refuse_recordings
 from asr.cli.shard import shard
 from asr.cli.split import split
 
@@ -55,5 +56,6 @@ def export_corpus(
     for replaced in output.iterdir() if output.is_dir() else [output]:
         refuse_same_file(replaced, [manifest])
     utterances = read_manifest(manifest)
+    refuse_recordings(output, utterances)
     write_corpus(format, output, utterances, show_progress=sys.stderr.isatty())
     typer.echo(f"written: {output} ({len(utterances):,} utterances)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from asr.cli.previews import needs_output, shown, tell_preview
+from asr.cli.previews import needs_output, refuse_recordings, shown, tell_preview
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ def import_corpus(
         _tell_left_out(faults, len(utterances), None, examples)
         tell_preview()
         return
-    if output.exists():
-        refuse_same_file(output, (utterance.audio_filepath for utterance in utterances))
+    refuse_recordings(output, utterances)
     write_manifest(output, utterances)
     typer.echo(f"written: {output} ({_size(utterances)})")
     _list_left_out(output, faults, len(utterances))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from asr.cli.previews import listed, needs_output, shown, tell_preview
+from asr.cli.previews import listed, needs_output, refuse_recordings, shown, tell_preview
 
 if TYPE_CHECKING:
     from asr.data.rewriting import Change
@@ -65,6 +65,7 @@ def normalize(
     if preview or output is None:
         tell_preview()
         return
+    refuse_recordings(output, (change.utterance for change in changes))
     write_manifest(output, [change.utterance for change in changes])
     typer.echo(f"written: {output} ({len(changes):,} utterances)")
 

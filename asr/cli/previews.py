@@ -1,14 +1,27 @@
 """What the commands share that make manifests: `--preview`, and texts shown as they are."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from asr.types import Utterance
 
 
 def needs_output(output: Path | None, preview: bool, option: str = "-o") -> None:
     """Refuse a call that says neither where to write nor that nothing is to be written."""
     if output is None and not preview:
         raise typer.BadParameter(f"say where to write with {option}, or look first with --preview")
+
+
+def refuse_recordings(output: Path, utterances: "Iterable[Utterance]") -> None:
+    """Raise `OutputError` when writing `output` would replace a recording."""
+    from asr.files import refuse_same_file
+
+    if output.is_file():
+        refuse_same_file(output, dict.fromkeys(utterance.audio_filepath for utterance in utterances))
 
 
 def tell_preview() -> None:

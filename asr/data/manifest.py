@@ -21,6 +21,7 @@ from typing import Any
 
 from asr.errors import ManifestError
 from asr.files import write_text
+from asr.text.encoding import foreign_encoding
 from asr.types import Utterance
 
 MILLISECONDS = 1000  # a second
@@ -122,6 +123,10 @@ def _read_lines(path: Path) -> list[bytes]:
         data = path.read_bytes()
     except OSError as error:
         raise ManifestError(f"cannot read manifest {path}: {error.strerror}") from error
+    if name := foreign_encoding(data):
+        raise ManifestError(
+            f"{path}:1: expected UTF-8, got {name}; convert the file to UTF-8 (iconv -f {name} -t UTF-8)"
+        )
     # Split at line feeds alone: U+2028 and its like may stand inside a JSON string.
     return data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
 

@@ -22,6 +22,14 @@ class EncodingFaultError(Exception):
         self.number = number
 
 
+def foreign_encoding(data: bytes) -> str | None:
+    """The name of the encoding whose byte-order mark stands in front, if it is not UTF-8's."""
+    for marks, name in ((_UTF32, "UTF-32"), (_UTF16, "UTF-16")):  # a mark of UTF-16 begins one of UTF-32
+        if data.startswith(marks):
+            return name
+    return None
+
+
 def decode(data: bytes) -> str:
     """Decode UTF-8 with or without a byte-order mark.
 
@@ -30,11 +38,10 @@ def decode(data: bytes) -> str:
     >>> decode("\\ufeffgrün".encode())
     'grün'
     """
-    for marks, name in ((_UTF32, "UTF-32"), (_UTF16, "UTF-16")):  # a mark of UTF-16 begins one of UTF-32
-        if data.startswith(marks):
-            raise EncodingFaultError(
-                1, f"expected UTF-8, got {name} (byte 0x{data[0]:02x}); {CONVERT} (iconv -f {name} -t UTF-8)"
-            )
+    if name := foreign_encoding(data):
+        raise EncodingFaultError(
+            1, f"expected UTF-8, got {name} (byte 0x{data[0]:02x}); {CONVERT} (iconv -f {name} -t UTF-8)"
+        )
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")

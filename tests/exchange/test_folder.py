@@ -1,6 +1,7 @@
 """Folders of recordings with their texts, in each layout that people have them in."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,21 @@ def test_what_does_not_go_together(tmp_path, layout, content, message):
         (tmp_path / "1" / "a.wav").unlink()
     with pytest.raises(CorpusError, match=message):
         read_folder(tmp_path, layout)
+
+
+def test_a_name_that_is_no_utf_8_is_left_out_like_any_other_fault(tmp_path):
+    beside(tmp_path)
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        Path(record(tmp_path / "x.wav")).rename(tmp_path / f"{name}.wav")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (tmp_path / f"{name}.txt").write_text("x")
+    faults = Faults(skip=True)
+    assert len(read_folder(tmp_path, faults=faults)) == len(TEXTS)
+    (left_out,) = faults.left_out
+    assert left_out.place.endswith("caf\\udce9.txt")
+    assert "expected a file name in UTF-8" in left_out.message
 
 
 def test_a_recording_that_no_line_names(tmp_path):

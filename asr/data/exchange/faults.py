@@ -52,6 +52,7 @@ class Faults:
     def report(self, code: str, place: str, message: str, *, id: str = "") -> None:
         """Raise `FaultError`, or note the record as left out."""
         assert code in CODES
+        place = place.encode("utf-8", "backslashreplace").decode()  # a file name may be no UTF-8
         if not self.skip:
             raise FaultError(f"{place}: {message}")
         self.left_out.append(LeftOut(code, place, message, id))

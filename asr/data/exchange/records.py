@@ -147,6 +147,10 @@ def _checked(records: Iterable[Record], audio_root: Path, faults: Faults) -> Ite
             faults.report("no-samples", record.place, message, id=str(fields.get("id") or ""))
             continue
         if isinstance(path := fields.get("audio_filepath"), str):
+            if not _is_utf8(path):
+                name = path.encode("utf-8", "backslashreplace").decode()
+                faults.report("malformed", record.place, f"expected a file name in UTF-8, got {name}; rename the file")
+                continue
             fields["audio_filepath"] = readable_path(path, audio_root)
         try:
             line = Line(record.place, to_utterance(fields, audio_root))
@@ -171,6 +175,15 @@ def readable_path(path: str, audio_root: Path) -> str:
     if "\\" in path and not is_windows_path(path):
         path = path.replace("\\", "/")
     return str(Path.home() / path[2:]) if path.startswith("~/") else path
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether a path can be written to a manifest: other bytes come as lone surrogates."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_windows_path(path: str) -> bool:
