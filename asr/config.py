@@ -248,7 +248,7 @@ class DecodingConfig:
     language_model: str = option("")  # n-grams: ARPA, or what `asr lm compile` makes of it
     lm_weight: float = option(0.0, at_least=0, at_most=1000)  # above zero with a language model, and only then
     word_bonus: float = option(0.0, at_least=-1000, at_most=1000)  # added for each word
-    # added for each word that the language model does not know
+    # added for every eight characters of words that the language model lacks, or for each such token
     unknown_penalty: float = option(-10.0, at_least=-1000, at_most=1000)
     lexicon: str = option("")  # the only words to be found: one a line, further columns ignored
     hotwords: list[str] = option([])  # words and phrases to be favoured

@@ -54,6 +54,7 @@ def arpa(path, word: str, other: str):
         ({"no_lm": True, "word_bonus": 0.3}, TUNED, replace(TUNED, language_model="", lm_weight=0.0, word_bonus=0.3)),
         ({"lm": "x.arpa"}, TUNED, replace(TUNED, language_model="x.arpa")),
         ({"lm_weight": 2.0, "nbest": 4}, TUNED, replace(TUNED, lm_weight=2.0, nbest=4)),
+        ({"unknown_penalty": -5.0}, TUNED, replace(TUNED, unknown_penalty=-5.0)),
         (
             {"lm": "x.arpa"},
             GREEDY,
@@ -97,6 +98,8 @@ def test_options_over_the_models_own(given, own, expected):
         ({"lm_weight": 1.0, "no_lm": True}, TUNED, "--lm-weight and --no-lm contradict"),
         ({"decoder": "beam", "lm_weight": 1.0}, GREEDY, "--lm-weight does nothing with no language model; add --lm"),
         ({"lm_weight": 0.0}, TUNED, "--no-lm decodes without"),
+        ({"decoder": "beam", "unknown_penalty": -5.0}, GREEDY, "--unknown-penalty does nothing with no language model"),
+        ({"unknown_penalty": -5.0, "lexicon": "words.txt"}, TUNED, "--unknown-penalty does nothing with a lexicon"),
         ({"hotword_boost": 1.0}, TUNED, "--hotword-boost does nothing with no hotwords"),
         ({"hotwords": " , "}, TUNED, "expected at least one word"),
     ],
@@ -118,7 +121,7 @@ def test_every_command_has_every_option(command):
     """The names are the interface: scripts depend on them."""
     known = {option for parameter in typer.main.get_command(app).commands[command].params for option in parameter.opts}
     assert {
-        *("--decoder", "--beam-width", "--lm", "--no-lm", "--lm-weight", "--word-bonus"),
+        *("--decoder", "--beam-width", "--lm", "--no-lm", "--lm-weight", "--word-bonus", "--unknown-penalty"),
         *("--lexicon", "--hotwords", "--hotword-boost", "--nbest"),
     } <= known
 

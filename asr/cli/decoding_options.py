@@ -38,6 +38,9 @@ class DecodingOptions:
     no_lm: Annotated[bool, _option("Leave the model's own language model out.", "--no-lm")] = False
     lm_weight: Annotated[float | None, _option("Of the language model's natural logarithms.", min=0.0)] = None
     word_bonus: Annotated[float | None, _option("Added for each word.")] = None
+    unknown_penalty: Annotated[
+        float | None, _option("Added for every eight characters of words that the language model lacks.")
+    ] = None
     lexicon: Annotated[
         Path | None,
         _option("The only words to be found: one a line, further columns ignored.", exists=True, dir_okay=False),
@@ -59,6 +62,7 @@ class DecodingOptions:
         from dataclasses import replace
 
         from asr.config import DecodingConfig
+        from asr.errors import ConfigError
 
         self._refuse_contradictions()
         if (self.decoder or ("beam" if self.lm else own.name)) == "greedy":
@@ -66,7 +70,8 @@ class DecodingOptions:
             return DecodingConfig(confidence_temperature=own.confidence_temperature)
         config = replace(own, name="beam", **self._given())
         if not config.language_model:
-            self._refuse_idle("--lm", "no language model", {"--lm-weight": self.lm_weight})
+            idle: dict[str, object] = {"--lm-weight": self.lm_weight, "--unknown-penalty": self.unknown_penalty}
+            self._refuse_idle("--lm", "no language model", idle)
             config = replace(config, lm_weight=0.0, word_bonus=self.word_bonus or 0.0)
         elif self.uses_defaults(own):
             bonus = DEFAULT_WORD_BONUS if self.word_bonus is None else self.word_bonus
@@ -76,6 +81,8 @@ class DecodingOptions:
             config = replace(config, rescoring_weight=0.0)
         elif not config.rescoring_weight:
             config = replace(config, rescoring_weight=DEFAULT_RESCORING_WEIGHT)
+        if config.lexicon and self.unknown_penalty is not None:
+            raise ConfigError("--unknown-penalty does nothing with a lexicon, whose words are all that may be found")
         if not config.hotwords:
             self._refuse_idle("--hotwords", "no hotwords", {"--hotword-boost": self.hotword_boost})
         return config
@@ -91,6 +98,7 @@ class DecodingOptions:
             "language_model": "" if self.no_lm else self.lm and str(self.lm),
             "lm_weight": self.lm_weight,
             "word_bonus": self.word_bonus,
+            "unknown_penalty": self.unknown_penalty,
             "lexicon": self.lexicon and str(self.lexicon),
             "hotwords": None if self.hotwords is None else read_hotwords(self.hotwords),
             "hotword_boost": self.hotword_boost,

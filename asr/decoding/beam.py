@@ -5,7 +5,8 @@ labellings, each with the probability of all its paths. Its score is
 
     ln p(labelling | audio) + lm_weight · ln p(text) + word_bonus · words + hotwords
 
-where an unknown word, or token, costs `unknown_penalty` besides. With a beam wide enough it finds the best labelling of
+where unknown tokens cost `unknown_penalty` besides, and unknown words count by their characters (see
+asr/decoding/search_space.py). With a beam wide enough it finds the best labelling of
 all. A narrow one misses paths through labellings that left it; so the best finalists are summed over all their paths at
 the end, and chosen by that, unless the recording is too long to be held (more than about half a minute).
 """

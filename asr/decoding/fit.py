@@ -9,7 +9,7 @@ import numpy as np
 
 from asr.errors import ConfigError, LanguageModelError
 from asr.ngram.tables import SPECIAL_WORDS
-from asr.text.lm_symbols import lm_symbols
+from asr.text.lm_symbols import SPACE_SYMBOL, lm_symbols
 from asr.text.normalize import describe_character
 from asr.text.tokens import BLANK, SPACE, Tokenizer
 
@@ -49,6 +49,11 @@ def _check_tokens(symbols: Sequence[str], entries: set[str]) -> None:
         raise LanguageModelError(
             f"the language model lacks {len(missing)} of the model's {len(symbols)} tokens: {_named(missing)}; "
             "train it on more text, or with this model's tokenizer"
+        )
+    if SPACE_SYMBOL in missing:
+        raise LanguageModelError(
+            f"the language model is over tokens and lacks {SPACE_SYMBOL}: each space would cost as much as an unknown "
+            "token, so that words would be written as one; train it with `asr lm train --tokenizer`"
         )
 
 

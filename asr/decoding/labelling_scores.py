@@ -9,9 +9,9 @@ import math
 import numpy as np
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL
-from asr.decoding.prefix_tree import NOT_A_WORD, ROOT
+from asr.decoding.prefix_tree import CHARACTERS_PER_WORD, NOT_A_WORD, ROOT
 from asr.decoding.search_arena import BLANK
-from asr.decoding.search_kernel import lookup, spell_on
+from asr.decoding.search_kernel import lookup, spell_on, unknown_word
 from asr.kernels import array_kernel, kernel
 from asr.ngram.tables import END_ID, UNKNOWN_ID
 
@@ -22,20 +22,25 @@ NEGLIGIBLE = 1e-200
 def score_parts(tables, tokens):
     """What a labelling scores besides its acoustics, from scratch: language model, words, hotwords; all weighted."""
     model, words, hot = 0.0, 0.0, 0.0
-    tree_node, hot_state, state = ROOT, 0, tables.begin_state
+    tree_node, num_characters, hot_state, state = ROOT, 0, 0, tables.begin_state
     for position in range(len(tokens) + 1):
         at_end = position == len(tokens)
         if (at_end or tables.begins_word[tokens[position]]) and tree_node != ROOT:
-            words += tables.word_bonus
-            if tables.model_kind == WORD_MODEL:
-                word = tables.word_ids[tree_node]
-                if word == NOT_A_WORD:
-                    words += tables.unknown_penalty
-                log_prob, state = lookup(tables, state, max(word, UNKNOWN_ID))
-                model += tables.lm_weight * log_prob
+            word = tables.word_ids[tree_node]
+            if word == NOT_A_WORD and tables.model_kind == WORD_MODEL:
+                count = num_characters / CHARACTERS_PER_WORD
+                surprise, state = unknown_word(tables, state)
+                model += count * tables.lm_weight * tables.unknown_log_prob + surprise
+                words += count * (tables.word_bonus + tables.unknown_penalty)
+            else:
+                words += tables.word_bonus
+                if tables.model_kind == WORD_MODEL:
+                    log_prob, state = lookup(tables, state, word)
+                    model += tables.lm_weight * log_prob
         if at_end:
             break
         token = tokens[position]
+        num_characters = tables.num_characters[token] + (0 if tables.begins_word[token] else num_characters)
         tree_node = spell_on(tables, tree_node, token)
         hot += tables.hot_gains[hot_state, token]
         hot_state = tables.hot_next[hot_state, token]

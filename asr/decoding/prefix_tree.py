@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from asr.kernels import array_kernel
 
 ROOT, OUTSIDE = 0, 1  # between words; a string that begins no word
+CHARACTERS_PER_WORD = 8  # so many count as one word where they are none that is listed; in LibriSpeech such have 7.6
 NOT_A_WORD = -1
 
 
@@ -22,6 +23,7 @@ class PrefixTree:
     children: NDArray[np.int32]  # (nodes, characters)
     word_ids: NDArray[np.int32]  # (nodes,) of the word that ends there, or NOT_A_WORD
     best_log_probs: NDArray[np.float64]  # (nodes,) the highest of the words below; -inf at OUTSIDE and without words
+    depths: NDArray[np.int32]  # (nodes,) characters spelt; 0 at OUTSIDE
 
     @classmethod
     def build(
@@ -32,14 +34,14 @@ class PrefixTree:
         Of a word that occurs twice the last id counts.
         """
         spelling, ends = spell(alphabet, words)
-        children, ids, best = _insert(
+        children, ids, best, depths = _insert(
             spelling,
             ends,
             np.ascontiguousarray(word_ids, np.int32),
             log_probs.astype(np.float64),
             max(1, len(alphabet)),
         )
-        return cls(tuple(alphabet), children, ids, best)
+        return cls(tuple(alphabet), children, ids, best, depths)
 
 
 def spell(alphabet: Sequence[str], words: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -60,6 +62,7 @@ def _insert(spelling, ends, word_ids, log_probs, num_characters):  # type: ignor
     children = np.full((1024, num_characters), OUTSIDE, np.int32)
     ids = np.full(1024, NOT_A_WORD, np.int32)
     best = np.full(1024, -np.inf)
+    depths = np.zeros(1024, np.int32)
     num_nodes = 2
     position = 0
     for word in range(len(ends)):
@@ -72,11 +75,13 @@ def _insert(spelling, ends, word_ids, log_probs, num_characters):  # type: ignor
                     children = np.concatenate((children, np.full_like(children, OUTSIDE)))
                     ids = np.concatenate((ids, np.full_like(ids, NOT_A_WORD)))
                     best = np.concatenate((best, np.full_like(best, -np.inf)))
+                    depths = np.concatenate((depths, np.zeros_like(depths)))
                 child = num_nodes
                 num_nodes += 1
                 children[node, spelling[position]] = child
+                depths[child] = depths[node] + 1
             node = child
             position += 1
         ids[node] = word_ids[word]
         best[node] = max(best[node], log_probs[word])
-    return children[:num_nodes].copy(), ids[:num_nodes].copy(), best[:num_nodes].copy()
+    return children[:num_nodes].copy(), ids[:num_nodes].copy(), best[:num_nodes].copy(), depths[:num_nodes].copy()

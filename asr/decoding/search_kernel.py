@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL
-from asr.decoding.prefix_tree import NOT_A_WORD, ROOT
+from asr.decoding.prefix_tree import NOT_A_WORD, OUTSIDE, ROOT
 from asr.decoding.search_arena import BLANK, NONE
 from asr.kernels import array_kernel, inlined, kernel
 from asr.ngram.lookup import advance as advance_ngram
@@ -75,13 +75,29 @@ def word_end(tables, tree_node, state):
     word = tables.word_ids[tree_node]
     if word == NOT_A_WORD and tables.constrained:
         return -np.inf, state
+    if word == NOT_A_WORD and tables.model_kind == WORD_MODEL:
+        surprise, state = unknown_word(tables, state)
+        return _unknown_characters(tables, tree_node) - tables.potentials[tree_node] + surprise, state
     gain = tables.word_bonus - tables.potentials[tree_node]
     if tables.model_kind == WORD_MODEL:
-        if word == NOT_A_WORD:
-            gain += tables.unknown_penalty
-        log_prob, state = lookup(tables, state, max(word, UNKNOWN_ID))
+        log_prob, state = lookup(tables, state, word)
         gain += tables.lm_weight * log_prob
     return gain, state
+
+
+@inlined
+def unknown_word(tables, state):
+    """What an unknown word adds besides its characters, and the state after it: nothing new after another."""
+    if tables.ngram_words[state] == UNKNOWN_ID:
+        return 0.0, state
+    log_prob, state = lookup(tables, state, UNKNOWN_ID)
+    return tables.lm_weight * (log_prob - tables.unknown_log_prob), state
+
+
+@inlined
+def _unknown_characters(tables, tree_node) -> float:
+    """What the characters at a node add in an unknown word, as far as the score has them not yet."""
+    return tables.depths[tree_node] * tables.unknown_character
 
 
 @inlined
@@ -100,7 +116,9 @@ def _end_bound(arena, node, tables) -> float:
     tree_node = arena[node].tree_node
     if tree_node == ROOT:
         return 0.0
-    return tables.word_bonus + max(0.0, tables.unknown_penalty) - tables.potentials[tree_node]
+    if tables.word_ids[tree_node] == NOT_A_WORD and tables.model_kind == WORD_MODEL:
+        return _unknown_characters(tables, tree_node) - tables.potentials[tree_node] + tables.unknown_excess
+    return tables.word_bonus - tables.potentials[tree_node]
 
 
 @inlined
@@ -124,8 +142,11 @@ def _gain(arena, node, token, tables) -> float:
     gain = tables.potentials[new] + tables.hot_gains[arena[node].hot_state, token]
     if tables.begins_word[token]:
         gain += _end_gain(arena, node, tables)
+        old = ROOT
     else:
         gain -= tables.potentials[old]
+    if new == OUTSIDE:
+        gain += (tables.depths[old] + tables.num_characters[token]) * tables.unknown_character
     if tables.model_kind == TOKEN_MODEL:
         gain += _token_gain(tables, arena[node].model_state, token)[0]
     return gain

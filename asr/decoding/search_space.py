@@ -3,12 +3,22 @@
 Everything besides the acoustics is a function of the labelling alone, and telescopes: while a word is being spelt the
 score holds the best that the word can still become (its potential), and the word's own score replaces it at its end.
 Potentials steer the search; final scores do not depend on them.
+
+**Unknown words**, those that a word model lacks, are counted by their characters: eight are one word. One of N has
+
+    N/8 · (lm_weight · ln p(<unk>) + word_bonus + unknown_penalty)
+
+and to the language model those side by side are one <unk>, of which what the words before say counts besides:
+lm_weight · (ln p(<unk> | words before) - ln p(<unk>)). So leaving out a space between two of them changes nothing,
+whatever the weights. (A cost for each of them would be saved by leaving it out; a bonus would be gained by putting in
+more.) No score in which one of a single character costs as much as a longer one has that property.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +26,7 @@ from numpy.typing import NDArray
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL, model_kind, usable_words
 from asr.decoding.hotwords import as_written, hotword_table
-from asr.decoding.prefix_tree import OUTSIDE, ROOT, PrefixTree, spell
+from asr.decoding.prefix_tree import CHARACTERS_PER_WORD, OUTSIDE, ROOT, PrefixTree, spell
 from asr.errors import ConfigError
 from asr.ngram.tables import UNKNOWN_ID
 from asr.text.lm_symbols import lm_symbols
@@ -32,7 +42,7 @@ class Weights:
 
     lm_weight: float = 0.0
     word_bonus: float = 0.0  # for each word
-    unknown_penalty: float = 0.0  # for each word, or token, that the language model does not know
+    unknown_penalty: float = 0.0  # for each token, or eight characters of words, that the language model does not know
     hotword_boost: float = 0.0  # for each word of each hotword phrase
 
     def __post_init__(self) -> None:
@@ -48,8 +58,10 @@ class SearchTables(NamedTuple):
 
     begins_word: NDArray[np.bool_]  # (V,) the token ends the word before it
     characters: NDArray[np.int32]  # (V, L) what the token spells, padded with -1
+    num_characters: NDArray[np.int32]  # (V,) of these
     children: NDArray[np.int32]  # (N, A)
     word_ids: NDArray[np.int32]  # (N,) in the language model; NOT_A_WORD where none ends
+    depths: NDArray[np.int32]  # (N,) characters spelt; 0 at OUTSIDE, where each is counted as it comes
     potentials: NDArray[np.float64]  # (N,) weighted; 0 at the root, -inf where no word may go
     constrained: bool  # only words of the tree
     model_kind: int  # NO_MODEL, WORD_MODEL or TOKEN_MODEL
@@ -66,7 +78,10 @@ class SearchTables(NamedTuple):
     max_gain: float  # no token that stays inside a word adds more than this to the weighted score
     lm_weight: float
     word_bonus: float
-    unknown_penalty: float
+    unknown_penalty: float  # of a token
+    unknown_character: float  # what each character of an unknown word adds; 0 but for a word model without a lexicon
+    unknown_log_prob: float  # ln p(<unk>) of a word model
+    unknown_excess: float  # weighted; no words before make ln p(<unk>) larger by more than this
 
 
 class SearchSpace:
@@ -94,10 +109,11 @@ class SearchSpace:
         self._alphabet = tuple(sorted(set("".join(tokenizer.surfaces)) - {SPACE}))
         hot_words = [word for phrase in hotwords for word in as_written(phrase, tokenizer).split()]
         self._tree = self._build_tree(lexicon, hot_words)
-        self._unknown_log_prob = 0.0
+        self._unknown_log_prob = self._unknown_ceiling = 0.0
         self._token_words = np.zeros(tokenizer.vocab_size, np.int32)
         if model is not None and self.kind == WORD_MODEL:
             self._unknown_log_prob = float(model.log_probs[1 + UNKNOWN_ID])
+            self._unknown_ceiling = _unknown_ceiling(model)
         if model is not None and self.kind == TOKEN_MODEL:
             self._token_words[1:] = [model.word_id(symbol) for symbol in lm_symbols(tokenizer)[1:]]
 
@@ -124,12 +140,16 @@ class SearchSpace:
     def tables(self, weights: Weights) -> SearchTables:
         """The arrays of a search with these weights."""
         hot_gains = self._hot.gains * weights.hotword_boost
-        potentials = self._potentials(weights)
+        character = self._unknown_character(weights)
+        potentials = self._potentials(weights, character)
+        num_characters, characters = _token_characters(self.tokenizer, self._alphabet)
         return SearchTables(
             begins_word=np.array([surface.startswith(SPACE) for surface in self.tokenizer.surfaces]),
-            characters=_token_characters(self.tokenizer, self._alphabet),
+            characters=characters,
+            num_characters=num_characters,
             children=self._tree.children,
             word_ids=self._tree.word_ids,
+            depths=self._tree.depths,
             potentials=potentials,
             constrained=self.constrained,
             model_kind=self.kind,
@@ -138,32 +158,54 @@ class SearchSpace:
             hot_next=self._hot.next_states,
             hot_gains=hot_gains,
             hot_final=self._hot.final_gains * weights.hotword_boost,
-            max_gain=max(0.0, float(hot_gains.max())) + max(0.0, float(potentials.max())),
+            max_gain=max(0.0, float(hot_gains.max()))
+            + max(0.0, float(potentials.max()))
+            + max(0.0, character * float(num_characters.max())),
             lm_weight=weights.lm_weight,
             word_bonus=weights.word_bonus,
             unknown_penalty=weights.unknown_penalty,
+            unknown_character=character,
+            unknown_log_prob=self._unknown_log_prob,
+            unknown_excess=weights.lm_weight * (self._unknown_ceiling - self._unknown_log_prob),
         )
 
-    def _potentials(self, weights: Weights) -> NDArray[np.float64]:
+    def _unknown_character(self, weights: Weights) -> float:
+        if self.kind != WORD_MODEL or self.constrained:
+            return 0.0
+        word = weights.lm_weight * self._unknown_log_prob + weights.word_bonus + weights.unknown_penalty
+        return word / CHARACTERS_PER_WORD
+
+    def _potentials(self, weights: Weights, character: float) -> NDArray[np.float64]:
         """The best that a word beginning so can still add to the score; the same for all without a word model."""
+        best = self._tree.best_log_probs
+        potentials = np.full(len(best), weights.word_bonus)
         if self.kind == WORD_MODEL:
-            inside = weights.lm_weight * np.where(np.isfinite(self._tree.best_log_probs), self._tree.best_log_probs, 0)
-            outside = weights.lm_weight * self._unknown_log_prob + weights.unknown_penalty
-        else:
-            inside, outside = np.zeros(len(self._tree.best_log_probs)), 0.0
-        potentials = inside if self.constrained else np.maximum(inside, outside)
-        potentials[OUTSIDE] = -np.inf if self.constrained else outside
-        potentials += weights.word_bonus
+            potentials += weights.lm_weight * np.where(np.isfinite(best), best, 0.0)
+        if self.constrained:
+            potentials[OUTSIDE] = -np.inf
+        elif self.kind == WORD_MODEL:
+            potentials = np.maximum(potentials, character * self._tree.depths)  # it may also end as an unknown word
+            potentials[OUTSIDE] = 0.0
         potentials[ROOT] = 0.0
         return potentials
 
 
-def _token_characters(tokenizer: Tokenizer, alphabet: Sequence[str]) -> NDArray[np.int32]:
+def _unknown_ceiling(model: NgramModel) -> float:
+    """A bound of ln p(<unk> | words before): the highest of its n-grams, with all back-offs that are no cost."""
+    nodes = np.flatnonzero(model.words == UNKNOWN_ID)
+    gains = np.maximum(model.backoffs, 0.0)
+    starts = np.cumsum([1, *model.num_ngrams[:-1]])
+    of_orders = [gains[start:end].max(initial=0.0) for start, end in pairwise(starts.tolist())]
+    return float(model.log_probs[nodes].max()) + float(sum(of_orders))
+
+
+def _token_characters(tokenizer: Tokenizer, alphabet: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """How many characters each token spells, (V,), and which, (V, L)."""
     spelt = [surface.removeprefix(SPACE) for surface in tokenizer.surfaces]
     characters = np.full((len(spelt), max(1, *map(len, spelt))), -1, np.int32)
     for row, text in zip(characters, spelt):
         row[: len(text)] = spell(alphabet, [text])[0]
-    return characters
+    return np.array([len(text) for text in spelt], np.int32), characters
 
 
 def _ngram_arrays(model: NgramModel | None) -> dict[str, Any]:

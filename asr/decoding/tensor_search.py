@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.fit import NO_MODEL, TOKEN_MODEL, WORD_MODEL
-from asr.decoding.prefix_tree import NOT_A_WORD, ROOT
+from asr.decoding.prefix_tree import NOT_A_WORD, OUTSIDE, ROOT
 from asr.decoding.search_options import BeamOptions, Finalist, rank
 from asr.decoding.search_space import SearchTables
 from asr.ngram.tables import END_ID, UNKNOWN_ID
@@ -61,11 +61,15 @@ class TensorSearch:
         self._kind = tables.model_kind
         self._constrained = tables.constrained
         self._lm_weight, self._word_bonus = tables.lm_weight, tables.word_bonus
-        self._unknown_penalty = tables.unknown_penalty
+        self._unknown_penalty, self._unknown_character = tables.unknown_penalty, tables.unknown_character
+        self._unknown_log_prob = tables.unknown_log_prob
         self._begin_state = tables.begin_state
         self._begins_word = self._put(tables.begins_word)
         self._characters = self._put(tables.characters).long()
+        self._num_characters = self._put(tables.num_characters).long()
         self._children = self._put(tables.children)
+        self._depths = self._put(tables.depths).long()
+        self._node_words = self._put(tables.ngram_words)
         self._word_ids = self._put(tables.word_ids)
         self._potentials = self._put(tables.potentials)
         self._token_words = self._put(tables.token_words).long()
@@ -183,6 +187,9 @@ class TensorSearch:
         inside = -self._potentials[state.tree_node]
         gain = self._potentials[nodes] + self._hot_gains[state.hot_state]
         gain = gain + torch.where(self._begins_word, state.end_gain[..., None], inside[..., None])
+        before = torch.where(self._begins_word, 0, self._depths[state.tree_node][..., None])
+        outside = torch.where(nodes == OUTSIDE, before + self._num_characters, 0)
+        gain = gain + self._unknown_character * outside
         if self._kind == TOKEN_MODEL:
             gain = gain + self._token_gain(state.model_state[..., None].expand_as(nodes), tokens.expand_as(nodes))[0]
         return gain
@@ -227,11 +234,16 @@ class TensorSearch:
         """What the end of the word at each node adds to the score, and the language model's state after it."""
         word = self._word_ids[tree_node].long()
         unknown = word == NOT_A_WORD
-        gain = self._word_bonus - self._potentials[tree_node]
+        gain = torch.full_like(self._potentials[tree_node], self._word_bonus)
         state = model_state
         if self._kind == WORD_MODEL:
             log_prob, state = self._ngrams.advance(model_state, word.clamp(min=UNKNOWN_ID))
-            gain = gain + self._lm_weight * log_prob.double() + self._unknown_penalty * unknown
+            continues = unknown & (self._node_words[model_state] == UNKNOWN_ID)  # another unknown word
+            state = torch.where(continues, model_state, state)
+            surprise = torch.where(continues, 0.0, self._lm_weight * (log_prob.double() - self._unknown_log_prob))
+            as_unknown = self._unknown_character * self._depths[tree_node] + surprise
+            gain = torch.where(unknown, as_unknown, gain + self._lm_weight * log_prob.double())
+        gain = gain - self._potentials[tree_node]
         if self._constrained:
             gain = gain.masked_fill(unknown, NEVER)
         between = tree_node == ROOT

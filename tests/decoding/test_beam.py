@@ -14,6 +14,7 @@ from asr.decoding.beam import BeamDecoder
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.search_options import BeamOptions
 from asr.decoding.search_space import SearchSpace, Weights
+from asr.decoding.tensor_search import TensorSearch
 from asr.errors import AsrError, ConfigError, LanguageModelError, ModelError
 from asr.ngram.model import NgramModel
 from asr.ngram.tables import NgramTables, OrderTable
@@ -73,8 +74,9 @@ def test_parts_add_up_and_say_what_each_contributes():
         hotword_boost=2.0,
     )
     parts = decode(decoder, frames("ab cc a", likely=0.999)).parts
-    assert parts.language_model == pytest.approx(0.5 * np.log(0.2 * 0.3 * 0.001 * 0.1), rel=1e-5)
-    assert parts.word_bonus == pytest.approx(3 * 0.7 - 4.0)
+    # "a" is unknown: an eighth of an unknown word, as eight characters are one
+    assert parts.language_model == pytest.approx(0.5 * np.log(0.2 * 0.3 * 0.001 ** (1 / 8) * 0.1), rel=1e-5)
+    assert parts.word_bonus == pytest.approx(2 * 0.7 + (0.7 - 4.0) / 8)
     assert parts.hotwords == pytest.approx(2.0)
     assert parts.acoustic == pytest.approx(7 * np.log(0.999), abs=1e-2)
 
@@ -189,6 +191,30 @@ def test_only_words_of_the_lexicon_are_written():
 def test_an_unfinished_word_is_dropped_when_nothing_else_is_left():
     decoder = BeamDecoder.build(ALPHABET, FRAME_SECONDS, beam_width=1, lexicon=["ab", "ca"])
     assert decode(decoder, frames("ab c", likely=0.99)).text == "ab"
+
+
+# ---- unknown words --------------------------------------------------------------------------------------------------
+
+LETTERS = CharTokenizer(tuple(" abcdefghijklmnopqrstuvwxyz"))
+WEIGHTS = ("lm_weight", "word_bonus", "unknown_penalty")
+DIGITS = ("one", "two", "three", "six", "seven", "eight", "nine", "zero")  # four and five are unknown
+
+
+@pytest.mark.parametrize("backend", ["compiled", "tensors"])
+@pytest.mark.parametrize("weights", [(0.5, 1.0, -10.0), (0.1, 0.0, -10.0), (0.5, 1.0, 0.0), (2.0, -3.0, -5.0)])
+@pytest.mark.parametrize(
+    "text", ["one four five nine three", "four five", "four four five five five", "two four six fifteen forty one"]
+)
+def test_unknown_words_side_by_side_are_not_written_as_one(text, weights, backend):
+    log_probs = frames("_".join(text), tokenizer=LETTERS)
+    model = unigrams(**dict.fromkeys(DIGITS, 0.1))
+    decoder = BeamDecoder.build(LETTERS, FRAME_SECONDS, language_model=model, **dict(zip(WEIGHTS, weights)))
+    if backend == "compiled":
+        assert decode(decoder, log_probs).text == text
+    else:
+        search = TensorSearch(decoder.tables, decoder.options, torch.device("cpu"))
+        (finalists,) = search.search(log_probs, torch.tensor([log_probs.shape[1]]))
+        assert LETTERS.decode(finalists[0].tokens) == text
 
 
 # ---- phones: each token is a word --------------------------------------------------------------------------------
@@ -311,6 +337,12 @@ def test_a_token_model_of_another_alphabet_is_an_error_that_names_the_symbols():
 def test_a_token_model_that_lacks_tokens_is_an_error_that_names_them():
     with pytest.raises(LanguageModelError, match="lacks 3 of the model's 4 tokens: '<space>', 'b'"):
         BeamDecoder.build(ALPHABET, FRAME_SECONDS, language_model=unigrams(a=0.5))
+
+
+def test_a_token_model_without_spaces_is_refused_as_they_would_be_left_out():
+    model = unigrams(**dict.fromkeys("abcdefghijklmnopqrstuvwxyz", 0.03))
+    with pytest.raises(LanguageModelError, match="lacks <space>: each space would cost as much as an unknown token"):
+        BeamDecoder.build(LETTERS, FRAME_SECONDS, language_model=model, lm_weight=0.5)
 
 
 def test_a_language_model_with_the_blank_is_refused():

@@ -63,10 +63,22 @@ def assert_same(mine: list[Finalist], theirs: list[Finalist]) -> None:
 
 
 def text_score(model, text: str, weights: Weights) -> float:
+    """The definition: eight characters of unknown words are one word; those side by side are one <unk> in p(text)."""
     words = text.split()
-    unknown = sum(word not in model.vocab for word in words)
-    known = weights.lm_weight * sentence_log_prob(model, words)
-    return known + weights.word_bonus * len(words) + weights.unknown_penalty * unknown
+    unknown = [word not in model.vocab for word in words]
+    once = [word for word, here, before in zip(words, unknown, [False, *unknown]) if not (here and before)]
+    count = sum(len(word) for word, here in zip(words, unknown) if here) / 8
+    of_unknown = weights.lm_weight * float(model.log_probs[1])  # ln p(<unk>)
+    language = weights.lm_weight * sentence_log_prob(model, once)
+    language += (count - sum(word not in model.vocab for word in once)) * of_unknown
+    num_known = len(words) - sum(unknown)
+    return language + weights.word_bonus * (num_known + count) + weights.unknown_penalty * count
+
+
+def text_score_with_lexicon(model, text: str, weights: Weights) -> float:
+    """A word of the lexicon that the model lacks is a word with the probability of <unk>."""
+    words = text.split()
+    return weights.lm_weight * sentence_log_prob(model, words) + weights.word_bonus * len(words)
 
 
 @lru_cache
@@ -82,19 +94,44 @@ def test_with_a_word_model(seed, tokenizer, lexicon):
     for _ in range(25):
         model = language_model(int(rng.integers(3)), WORDS, int(rng.integers(1, 5)))
         weights = Weights(float(rng.uniform(0, 2)), float(rng.uniform(-3, 3)), float(rng.uniform(-3, 1)))
-        if lexicon is not None:
-            weights = Weights(weights.lm_weight, weights.word_bonus)
+        score = text_score if lexicon is None else text_score_with_lexicon
         log_probs = random_log_probs(rng, int(rng.integers(1, 6)), 4)
         expected = {
-            tokens: acoustic + text_score(model, tokenizer.decode(tokens), weights)
+            tokens: acoustic + score(model, tokenizer.decode(tokens), weights)
             for tokens, acoustic in labelling_log_probs(log_probs).items()
             if lexicon is None or set(tokenizer.decode(tokens).split()) <= set(lexicon)
         }
         tables = SearchSpace(tokenizer, model, lexicon).tables(weights)
         found = compiled(log_probs, tables, wide(len(log_probs), 4))
         assert_all_found(found, expected)
+        for finalist in found:
+            if np.isfinite(finalist.other):
+                parts = labelling_scores.score_parts(tables, np.array(finalist.tokens, np.int64))
+                assert sum(parts) == pytest.approx(finalist.other, abs=1e-5)
         if len(log_probs) < 5:
             assert_all_found(tensors(log_probs, tables, wide(len(log_probs), 4)), expected)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_leaving_out_a_space_between_unknown_words_gains_nothing(order):
+    """Whatever the weights and the words around them: then the acoustics decide."""
+    rng = np.random.default_rng(order)
+    model = language_model(order, WORDS, order)
+    space = SearchSpace(CHARACTERS, model)
+    for _ in range(200):
+        weights = Weights(*rng.uniform((0, -9, -20), (3, 9, 9)).tolist())
+        words = [str(rng.choice([*WORDS, "ba", "aab", "bbbbbbbbb", "abba"])) for _ in range(rng.integers(2, 6))]
+        tables = space.tables(weights)
+        split = score_of_text(tables, words)
+        for place in range(len(words) - 1):
+            if not set(words[place : place + 2]) & set(WORDS):
+                glued = [*words[:place], words[place] + words[place + 1], *words[place + 2 :]]
+                assert score_of_text(tables, glued) == pytest.approx(split, abs=1e-4)
+
+
+def score_of_text(tables, words: list[str]) -> float:
+    tokens = [1 + " ab".index(character) for character in " ".join(words)]
+    return sum(labelling_scores.score_parts(tables, np.array(tokens, np.int64)))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -173,7 +210,7 @@ def test_narrow_beams_of_both_backends_hold_the_same(beam_width):
     rng = np.random.default_rng(7)
     model = language_model(1, WORDS, 3)
     space = SearchSpace(CHARACTERS, model, hotwords=["ab a"])
-    for weights in (Weights(), Weights(0.7, 0.5, -2.0, 1.5)):
+    for weights in (Weights(), Weights(0.7, 0.5, -2.0, 1.5), Weights(0.7, 3.0, 1.0, 1.5)):
         tables = space.tables(weights)
         for options in (
             BeamOptions(beam_width),
