@@ -183,6 +183,16 @@ def test_a_table_without_a_header(tmp_path):
     assert (utterance.id, utterance.text, utterance.speaker) == ("7", "ja", "ann")
 
 
+def test_a_preview_of_a_table_says_what_becomes_of_columns(tmp_path):
+    sung_corpus(tmp_path, "train", ["a cab"])
+    (tmp_path / "t.csv").write_text(",ID, wav, wav_format, char, spk_id, room\n0,7, train-0.wav, wav, ja, ann, b\n")
+    result = invoke("import", "csv", tmp_path / "t.csv", "--audio-root", tmp_path / "audio", "--preview")
+    assert result.stdout.splitlines()[:2] == [
+        "columns: ID → id, wav → audio_filepath, char → text, spk_id → speaker, room → room",
+        "left out: wav_format",
+    ]
+
+
 @pytest.mark.parametrize("name", ["in/train.jsonl", "in/audio/train-0.wav", "in/audio/train-0.txt"])
 def test_no_output_over_an_input(recordings, tmp_path, name):
     before = (tmp_path / name).read_bytes()

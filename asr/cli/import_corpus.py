@@ -81,11 +81,17 @@ def import_corpus(
 ) -> None:
     """Make a manifest of recordings and their texts. Audio stays where it is.
 
-    folder: beside (a.wav with a.txt), librispeech (*.trans.txt), ljspeech (metadata.csv with id|text) or audiofolder
-    (HuggingFace's metadata.csv or .jsonl with file_name and transcription, text or sentence). csv: commas, semicolons,
-    tabs or bars, with or without a header; columns are known by their usual names (audio, wav, path; text, sentence,
-    transcript; speaker, client_id; …). Durations that the source does not state are measured. Commands in a wav.scp
-    are never run. What cannot be used is an error, or with --skip-bad left out, counted and listed.
+    folder: beside (a.wav with a.txt), librispeech (*.trans.txt), ljspeech
+    (metadata.csv with id|text), or audiofolder (HuggingFace's metadata.csv or
+    .jsonl with file_name and transcription, text or sentence).
+
+    csv: commas, semicolons, tabs or bars, with or without a header. Columns
+    are known by their usual names (audio, wav, path; text, sentence,
+    transcript; speaker, client_id; …).
+
+    Durations that the source does not state are measured. Commands in a
+    wav.scp are never run. What cannot be used is an error, or with --skip-bad
+    left out, counted and listed.
 
     [bold]Examples[/]
 
@@ -116,6 +122,8 @@ def import_corpus(
         if format == "folder":
             utterances = _read_folder(source, layout, speakers_from_folders, faults, chosen)
         else:
+            if preview and format in ("csv", "tsv"):
+                _show_columns(source, format, chosen)
             utterances = read_corpus(
                 format, source, audio_root=audio_root, columns=chosen, faults=faults, show_progress=bar
             )
@@ -169,6 +177,15 @@ def _read_folder(
         faults=faults,
         show_progress=sys.stderr.isatty(),
     )
+
+
+def _show_columns(source: Path, format: str, columns: "Columns") -> None:
+    from asr.data.exchange.table import fields_of_columns
+
+    found = fields_of_columns(source, format, columns)
+    typer.echo("columns: " + ", ".join(f"{shown(name)} → {shown(field)}" for name, field in found.items() if field))
+    if idle := [shown(name) for name, field in found.items() if not field and name]:
+        typer.echo(f"left out: {', '.join(idle)}")
 
 
 def _show(utterances: "Sequence[Utterance]", num_examples: int) -> None:

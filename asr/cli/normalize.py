@@ -38,11 +38,15 @@ def normalize(
     preview: Annotated[bool, typer.Option("--preview", help="Show what would change; write nothing.")] = False,
     examples: Annotated[int, typer.Option("-n", "--examples", min=0, help="How many changes to show.")] = 10,
 ) -> None:
-    """Write a manifest whose texts are as they are spoken: one case, no punctuation, numbers in words.
+    """Write a manifest whose texts are as they are spoken.
 
-    Always: Unicode in composed form (NFC), one kind of apostrophe, one space between words. Apostrophes inside words
-    stay, hyphens become spaces. What has more than one reading stays and is listed: times (10:30), dates, amounts
-    ($5), percentages, notes ([laughter]); mend these by hand, or leave such utterances out.
+    One case, no punctuation, numbers in words.
+
+    Always: Unicode in composed form (NFC), one kind of apostrophe, one space
+    between words. Apostrophes inside words stay, hyphens become spaces. What
+    has more than one reading stays and is listed: times (10:30), dates,
+    amounts ($5), percentages, notes (\\[laughter]). Mend these by hand, or
+    leave such utterances out.
 
     [bold]Examples[/]
 

@@ -37,11 +37,12 @@ def split(
     preview: Annotated[bool, typer.Option("--preview", help="Show the parts; write nothing.")] = False,
     examples: Annotated[int, typer.Option("-n", "--examples", min=0, help="How many of each part to show.")] = 3,
 ) -> None:
-    """Split MANIFEST into train.jsonl, dev.jsonl and test.jsonl, with no speaker, or no text, in two of them.
+    """Split MANIFEST into train.jsonl, dev.jsonl and test.jsonl.
 
-    By speaker, the figures on dev and test say how well new people are understood. With one speaker, or few, split by
-    text: then they say how well new sentences of these people are. Training takes what dev and test leave. The same
-    manifest, options and seed give the same parts.
+    No speaker, or no text, is in two of them. By speaker, the figures on dev and test say how well new people are
+    understood. With one speaker, or few, split by text: then they say how
+    well new sentences of these people are. Training takes what dev and test
+    leave. The same manifest, options and seed give the same parts.
 
     [bold]Examples[/]
 

@@ -10,6 +10,17 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
+# How files begin that are no text, and what to do with them.
+_NO_TEXT = {
+    b"PK\x03\x04": "a ZIP archive, as Excel's .xlsx is; save the table as CSV",
+    b"\xd0\xcf\x11\xe0": "an Office document, as Excel's .xls is; save the table as CSV",
+    b"\x1f\x8b": "a gzip archive; unpack it (gunzip)",
+    b"BZh91AY&SY": "a bzip2 archive; unpack it (bunzip2)",
+    b"\xfd7zXZ\x00": "an xz archive; unpack it (unxz)",
+    b"PAR1\x15": "a Parquet file; write the table as CSV (pandas: read_parquet(…).to_csv(…))",
+}
+
+
 class EncodingFaultError(Exception):
     """What is wrong with the bytes of a text file, before its name is known.
 
@@ -33,11 +44,13 @@ def foreign_encoding(data: bytes) -> str | None:
 def decode(data: bytes) -> str:
     """Decode UTF-8 with or without a byte-order mark.
 
-    Raises `EncodingFaultError` for other bytes; UTF-16 and UTF-32 are called by name, also without their mark.
+    Raises `EncodingFaultError` for other bytes; UTF-16 and UTF-32, archives and documents are called by name.
 
     >>> decode("\\ufeffgrün".encode())
     'grün'
     """
+    if kind := next((kind for start, kind in _NO_TEXT.items() if data.startswith(start)), None):
+        raise EncodingFaultError(1, f"expected text in UTF-8, got {kind}")
     if name := foreign_encoding(data):
         raise EncodingFaultError(
             1, f"expected UTF-8, got {name} (byte 0x{data[0]:02x}); {CONVERT} (iconv -f {name} -t UTF-8)"

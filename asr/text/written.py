@@ -80,9 +80,9 @@ def features(text: str) -> dict[str, int]:
     {'digits': 5, 'punctuation': 14}
     """
     found: dict[str, int] = {}
-    for index, character in enumerate(text):
+    for character in dict.fromkeys(text):  # in the order in which they come
         if kind := _kind(character):
-            found.setdefault(kind, index)
+            found.setdefault(kind, text.index(character))
     return found
 
 

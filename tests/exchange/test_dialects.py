@@ -74,6 +74,21 @@ def test_utf_16_is_named(audio, tmp_path, format, encoding):
         read_corpus(format, source)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"PK\x03\x04\x14\0", "ZIP archive, as Excel's .xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1", "Office document"),
+        (b"\x1f\x8b\x08\0", "gzip archive; unpack it"),
+        (b"PAR1\x15\x04", "Parquet file; write the table as CSV"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path, data, name):
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(CorpusError, match=rf"t\.csv:1: expected text in UTF-8, got an? {name}"):
+        read_corpus("csv", tmp_path / "t.csv")
+
+
 def test_paths_of_other_machines(audio, tmp_path):
     for path in ("zwölf töne\\two.wav", "$data_root/zwölf töne/two.wav", "{data_root}/zwölf töne/two.wav"):
         assert read(tmp_path, f"wav,text\n{path},x\n", audio).audio_filepath == audio[1]

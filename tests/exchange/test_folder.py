@@ -2,15 +2,18 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from asr.audio import write_audio
 from asr.data.exchange import Faults
 from asr.data.exchange.folder import LAYOUTS, find_layout, read_folder, survey
-from asr.errors import CorpusError
+from asr.errors import AsrError, CorpusError
 from asr.types import Utterance
 
 RATE = 8000
@@ -187,3 +190,21 @@ def test_layouts_that_are_none_or_several(tmp_path):
     librispeech(tmp_path)
     with pytest.raises(CorpusError, match="got files of beside and librispeech; say which with --layout"):
         read_folder(tmp_path)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    name=st.sampled_from(["metadata.csv", "metadata.tsv", "metadata.jsonl", "a.trans.txt", "a.txt"]),
+    content=st.binary(max_size=60) | st.text('afilenmtx_,;|\t"{}:.wv \n', max_size=60).map(str.encode),
+    skip=st.booleans(),
+)
+def test_no_content_makes_a_reader_crash(tmp_path, name, content, skip):
+    folder = tmp_path / name
+    if not folder.exists():
+        record(folder / "a.wav")
+    write(folder / name, content)
+    faults = Faults(skip=skip)
+    with suppress(AsrError):
+        read_folder(folder, faults=faults)
+    for left_out in faults.left_out:
+        json.dumps(left_out.to_json()).encode()

@@ -93,24 +93,43 @@ def write_table(path: Path, format: str, utterances: Sequence[Utterance]) -> Non
 
 def table_records(path: Path, format: str, columns: Columns, faults: Faults) -> Iterator[Record]:
     """The rows of a table by the fields of a manifest, unchecked. A malformed row is a fault."""
-    separator = find_separator(path, format, lambda cells: _familiarity(cells, columns))
-    rows = read_rows(path, format, separator, faults, first="first row" if columns.names else "header")
-    if not columns.names:
-        place, header = next(rows, ("", []))
-        if not header:
-            raise CorpusError(f"{path}: expected a header and rows, got an empty file")
-        if format == "tsv" and len(header) == 1:
-            raise CorpusError(f"{place}: expected a header with tabs between its names, got {header[0]!r}; is it csv?")
-        names = _fields_of(place, header, columns)
-    else:
-        rows = _without_header(rows, columns.names, separator)
-        names = _fields_of("--columns", columns.names, Columns())
-    for place, row in rows:
-        cells = {name: cell for name, cell in zip(names, row, strict=True) if name and (cell or name == "text")}
+    table = _open(path, format, columns, faults)
+    for place, row in table.rows:
+        cells = {name: cell for name, cell in zip(table.names, row, strict=True) if name and (cell or name == "text")}
         try:
-            yield Record(place, {name: _value(place, name, cell, separator) for name, cell in cells.items()})
+            yield Record(place, {name: _value(place, name, cell, table.separator) for name, cell in cells.items()})
         except CorpusError as error:
             faults.take("malformed", place, error, id=cells.get("id", ""))
+
+
+def fields_of_columns(path: Path, format: str, columns: Columns) -> dict[str, str]:
+    """The field of a manifest that each column of a table becomes; "" where it is left out. Raises as `read_table`."""
+    table = _open(path, format, columns, Faults())
+    return dict(zip(table.header, table.names, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table that was opened: its columns, what they become, and the rows below."""
+
+    header: Sequence[str]
+    names: Sequence[str]  # fields of a manifest; "" for a column that is left out
+    rows: Iterator[Row]
+    separator: str
+
+
+def _open(path: Path, format: str, columns: Columns, faults: Faults) -> _Table:
+    separator = find_separator(path, format, lambda cells: _familiarity(cells, columns))
+    rows = read_rows(path, format, separator, faults, first="first row" if columns.names else "header")
+    if columns.names:
+        names = _fields_of("--columns", columns.names, Columns())
+        return _Table(columns.names, names, _without_header(rows, columns.names, separator), separator)
+    place, header = next(rows, ("", []))
+    if not header:
+        raise CorpusError(f"{path}: expected a header and rows, got an empty file")
+    if format == "tsv" and len(header) == 1:
+        raise CorpusError(f"{place}: expected a header with tabs between its names, got {header[0]!r}; is it csv?")
+    return _Table(header, _fields_of(place, header, columns), rows, separator)
 
 
 def _familiarity(cells: Sequence[str], columns: Columns) -> int:
