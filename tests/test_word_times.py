@@ -41,6 +41,11 @@ def test_words_last_as_long_as_they_sound(noise):
     assert times(samples, (0.6, 0.63), (1.8, 1.83)) == [(0.5, 1.1), (1.4, 2.0)]
 
 
+def test_a_recording_that_is_switched_off_says_nothing_of_the_noise():
+    samples = np.concatenate((np.zeros(2 * RATE, np.float32), recording(2.0, (0.5, 1.1, 0.3), noise=0.03)))
+    assert times(np.concatenate((samples, samples[: 2 * RATE])), (2.6, 2.63)) == [(2.5, 3.1)]
+
+
 def test_a_word_of_six_tenths_at_each_end_of_the_recording():
     assert times(recording(2.0, (0.0, 0.6, 0.3), (1.4, 2.0, 0.3)), (0.3, 0.33), (1.5, 1.53)) == [(0, 0.6), (1.4, 2)]
 
@@ -102,7 +107,7 @@ def words_and_levels(draw):
     words = [Word("w", 0.03 * a, 0.03 * b, 0.5) for a, b in zip(cuts[::2], cuts[1::2])]
     num_frames = 3 * num_steps - draw(st.integers(0, 2))
     decibels = draw(
-        st.lists(st.sampled_from([-100.0, -60, -40, -30, -20, -5]), min_size=num_frames, max_size=num_frames)
+        st.lists(st.sampled_from([-100.0, -88, -80, -60, -40, -30, -20, -5]), min_size=num_frames, max_size=num_frames)
     )
     return words, np.array(decibels, np.float32)
 

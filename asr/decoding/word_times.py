@@ -29,6 +29,7 @@ Frames = slice  # start, stop
 SPEECH_RANGE_DECIBELS = 30.0  # what is this far below a word's loudest frame is no part of it
 NOISE_MARGIN_DECIBELS = 10.0  # noise rises as far above its usual level, and a word stands out as far at least
 NOISE_PERCENTILE = 10.0  # of the levels around a word: at least one frame in ten is in a pause
+DIGITAL_SILENCE_DECIBELS = -85.0  # a recording switched off says nothing of the noise in the rest; the last bit is -90
 PAUSE_SECONDS = 0.15  # the closures of /t/ and /k/ are shorter
 REACH_SECONDS = 1.0  # from a word's tokens to its beginning or end, at most
 PEAK_SECONDS = 0.1  # on both sides of a word's tokens, where its loudest frame is looked for
@@ -122,9 +123,12 @@ def _threshold(tokens: Sequence[Frames], index: int, levels: SoundLevels) -> flo
     if len(near) == 0:  # tokens behind the end of the audio, in frames of zeros
         return np.inf
     peak = float(near.max())
-    noise = float(np.percentile(levels.decibels[max(0, own.start - around) : own.stop + around], NOISE_PERCENTILE))
-    if peak - noise < NOISE_MARGIN_DECIBELS:
+    surroundings = levels.decibels[max(0, own.start - around) : own.stop + around]
+    quietest = max(DIGITAL_SILENCE_DECIBELS, float(np.percentile(surroundings, NOISE_PERCENTILE)))
+    if peak - quietest < NOISE_MARGIN_DECIBELS:
         return np.inf
+    sounds = surroundings[surroundings > DIGITAL_SILENCE_DECIBELS]
+    noise = float(np.percentile(sounds, NOISE_PERCENTILE))  # the word's own frames are among them, as it stands out
     above_noise = min(noise + NOISE_MARGIN_DECIBELS, peak - NOISE_MARGIN_DECIBELS)
     return max(peak - SPEECH_RANGE_DECIBELS, above_noise)
 
