@@ -118,6 +118,8 @@ class NumberSpeller:
     def _stands_alone(self, text: str, start: int, stop: int, suffix: str) -> bool:
         """Whether what is around a number leaves it nothing but a number."""
         before, after = text[:start], text[stop + len(suffix) :]
+        if is_figure(before[-1:]) or is_figure(after[:1]):
+            return False
         if not self._is_unparted and (before[-1:].isalpha() or after[:1].isalpha()):
             return False
         if before.endswith(("_", "-", "+")) or re.search(r"\d:$", before):
@@ -187,8 +189,15 @@ def is_sign(character: str) -> bool:
 
 
 def has_digits(text: str) -> bool:
-    """Whether a text has digits of any script."""
-    return any(map(str.isdecimal, text))
+    """Whether a text has digits of any script, or characters such as `½`."""
+    return any(map(is_figure, text))
+
+
+def is_figure(character: str) -> bool:
+    """Whether a character is a digit, or a number in one such as `½` and `²`; False for the empty string."""
+    return character.isdecimal() or (
+        character != "" and not character.isascii() and unicodedata.category(character) == "No"
+    )
 
 
 def _is_beside_month(before: str, after: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from asr.errors import ConfigError
 from asr.text.normalize import Case, normalize
-from asr.text.numbers import SPOKEN, NumberSpeller, has_digits, is_sign
+from asr.text.numbers import SPOKEN, NumberSpeller, has_digits, is_figure, is_sign
 
 Punctuation = Literal["remove", "keep"]
 Digits = Literal["spell", "keep"]
@@ -88,7 +88,7 @@ def features(text: str) -> dict[str, int]:
 
 @cache
 def _kind(character: str) -> str:
-    if character.isdecimal():
+    if is_figure(character):
         return "digits"
     if is_sign(character):
         return "" if normalize(character, "keep") == "'" else "signs"

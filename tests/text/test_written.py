@@ -31,6 +31,7 @@ def test_spoken(lang, text, spoken):
         ("At 10:30, I paid $5!", "at 10:30 i paid $5", ("10:30", "$5")),
         ("50% [laughter] <unk> rock & roll.", "50% [laughter] <unk> rock & roll", ("50%", "[laughter]", "<unk>", "&")),
         ("minus -5.", "minus -5", ("-5",)),
+        ("15½ miles, ½ a day", "15½ miles ½ a day", ("15½", "½")),
     ],
 )
 def test_what_has_several_readings_is_kept_and_named(text, spoken, left):
