@@ -284,7 +284,8 @@ class DecodingConfig:
 class ScoringConfig:
     """How the test sets of a run are scored: resuming does not compare it."""
 
-    alignment: str = option("levenshtein", choices=["levenshtein", "sclite"])  # jiwer's and Kaldi's counts, or NIST's
+    # the fewest errors, as jiwer and Kaldi count, NIST's, or jiwer's own
+    alignment: str = option("levenshtein", choices=["levenshtein", "sclite", "jiwer"])
     unit: str = option("word", choices=["word", "character"])  # character: for scripts that do not part words
     folding: str = option("")  # timit39, or a file: phones that count as the same
     normalizers: list[str] = option([], choices=["basic", "english"])  # further scores beside the raw one

@@ -32,7 +32,7 @@ def model_card(config: Config, results: Mapping[str, Mapping[str, Any]]) -> str:
         "asr transcribe recording.wav --model PATH_OF_THIS_DIRECTORY",
         "```",
         "",
-        f"Audio of any format is resampled to {config.data.sample_rate} Hz. The text is {config.text.case} case, "
+        f"Audio is resampled to {config.data.sample_rate} Hz. The text is {config.text.case} case, "
         f"in {config.text.tokenizer} tokens.",
         "",
     ]

@@ -67,7 +67,7 @@ def test_every_help_has_examples(command):
 def test_version():
     from importlib.metadata import version
 
-    assert CliRunner().invoke(app, ["--version"]).output.strip() == version("asr")
+    assert CliRunner().invoke(app, ["--version"]).output.strip() == version("blstm-asr")
 
 
 def test_evaluate_writes_exactly_what_it_promises(work, tmp_path):

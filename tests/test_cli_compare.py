@@ -119,7 +119,7 @@ def test_several_sets(tmp_path):
 
 def test_what_cannot_be_compared(tmp_path):
     first = write_run(tmp_path / "first", POOR)
-    with pytest.raises(ConfigError, match="--alignment: expected levenshtein or sclite, got 'dtw'"):
+    with pytest.raises(ConfigError, match="--alignment: expected one of levenshtein, sclite, jiwer, got 'dtw'"):
         invoke("compare", first, tmp_path, "--alignment", "dtw")
     part = write_run(tmp_path / "part", {"u0": "so"}, {"u0": REFERENCES["u0"]})
     with pytest.raises(ScoringError, match="got u1, u10, u11 and 56 more only in the first"):

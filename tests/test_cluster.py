@@ -13,7 +13,7 @@ from asr.launcher import Launch, detect_launch
 from asr.resources import resource_directory
 
 needs_submitit = pytest.mark.skipif(
-    importlib.util.find_spec("submitit") is None, reason='Slurm jobs: pip install "asr[cluster]"'
+    importlib.util.find_spec("submitit") is None, reason='Slurm jobs: pip install "blstm-asr[cluster]"'
 )
 DATA = ["data.train=[a]", "data.dev=[b]"]
 

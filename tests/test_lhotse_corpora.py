@@ -148,7 +148,7 @@ def test_lhotse_that_is_absent(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "lhotse"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lhotse", None)
-    with pytest.raises(CorpusError, match=r'pip install "asr\[corpora\]"'):
+    with pytest.raises(CorpusError, match=r'pip install "blstm-asr\[corpora\]"'):
         lhotse_recipe("yesno")
 
 

@@ -47,7 +47,7 @@ def compare(
     from asr.scoring.assessment import ALIGNMENTS
 
     if alignment not in ALIGNMENTS:
-        raise ConfigError(f"--alignment: expected {' or '.join(ALIGNMENTS)}, got {alignment!r}")
+        raise ConfigError(f"--alignment: expected one of {', '.join(ALIGNMENTS)}, got {alignment!r}")
     pairs = paired_sets(run_a, run_b)
     console = Console()
     found = {}

@@ -41,9 +41,10 @@ By = Annotated[
     ),
 ]
 Alignment = Annotated[
-    Literal["levenshtein", "sclite"],
+    Literal["levenshtein", "sclite", "jiwer"],
     typer.Option(
-        help="levenshtein: the fewest errors, as jiwer and Kaldi count; sclite: NIST's costs, some errors more.",
+        help="levenshtein: the fewest errors, as jiwer and Kaldi count; sclite: NIST's costs, some errors more; "
+        "jiwer: counted by jiwer itself, more slowly.",
         rich_help_panel=_PANEL,
     ),
 ]

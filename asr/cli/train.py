@@ -78,7 +78,7 @@ def train(
     sys.argv = ["asr train", *(overrides or [])]  # what Hydra reads, and what the run's records name
 
     if any(override.startswith("+cluster=") for override in overrides or []) and find_spec("submitit") is None:
-        raise ConfigError('+cluster: expected Hydra\'s submitit launcher, found none: pip install "asr[cluster]"')
+        raise ConfigError('+cluster: expected Hydra\'s submitit launcher, found none: pip install "blstm-asr[cluster]"')
 
     errors: list[AsrError] = []
     command, here = sys.argv, os.getpid()

@@ -6,8 +6,8 @@
     parts = run_preparer(librispeech.prepare_librispeech, folder)
     utterances = to_utterances(**parts["dev-clean"])
 
-lhotse is an extra: `pip install "asr[corpora]"`. Downloads are compared with the SHA-256 that is published for them;
-where none is, the size that the server states and the check sums inside the compressed archive have to do.
+lhotse is an extra: `pip install "blstm-asr[corpora]"`. Downloads are compared with the SHA-256 that is published for
+them; where none is, the size that the server states and the check sums inside the compressed archive have to do.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def lhotse_recipe(name: str) -> ModuleType:
         if (error.name or "").partition(".")[0] != "lhotse":
             raise
         raise CorpusError(
-            'this corpus is read by lhotse, which is not installed: pip install "asr[corpora]"'
+            'this corpus is read by lhotse, which is not installed: pip install "blstm-asr[corpora]"'
         ) from error
 
 

@@ -155,6 +155,6 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError("tuning needs optuna: pip install 'asr[tune]'") from error
+        raise ConfigError("tuning needs optuna: pip install 'blstm-asr[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

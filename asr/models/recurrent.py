@@ -3,8 +3,7 @@
 A bidirectional layer is two one-directional layers; the second sees each sequence reversed inside its own length.
 Padding then lies at the end for both of them and, as a recurrent layer only looks back, can reach no valid frame. The
 result equals PyTorch's packed sequences, while every time step remains one dense matrix product, which trains several
-times faster on CPUs (`tools/bench.py recurrent`) and can be exported to ONNX. On a GPU the two directions run side by
-side (docs/gpu.md).
+times faster on CPUs (`tools/bench.py recurrent`). On a GPU the two directions run side by side (docs/gpu.md).
 """
 
 from collections.abc import Sequence

@@ -1,18 +1,19 @@
 """What an error costs, and the alignment of token sequences at minimum cost.
 
-Two costs have a name, for the two programs that everybody's numbers come from:
+Three have a name, for the programs that everybody's numbers come from:
 
 - `LEVENSHTEIN` counts errors, each costs 1: rapidfuzz's alignment, the kernel inside jiwer, and equal to jiwer's
   letter by letter.
 - `SCLITE`, NIST's: 4 for a substitution, 3 for a deletion or an insertion. A word that is right stays right: "a b"
   against "b c" is a deletion, a correct word and an insertion (6) and not two substitutions (8), so that there may be
   an error more than LEVENSHTEIN counts.
+- `JIWER` costs what LEVENSHTEIN does, and jiwer itself aligns and counts.
 
 The cheapest alignment is rarely the only one. sclite (2.10) fills a table with a row for each reference word and a
 column for each hypothesis word, and notes for each cell one way to reach it: the diagonal (correct or substituted)
 unless a deletion or an insertion is cheaper; of these two the deletion if it is cheaper, else the insertion. Then it
 reads the alignment from the last cell backwards. So gaps lie as early as they can, and deletions before insertions.
-All costs but LEVENSHTEIN are aligned by that rule.
+All costs but LEVENSHTEIN and JIWER are aligned by that rule.
 
 Tokens are compared as they come. sclite folds the case of letters first unless it is called with `-s`; here texts are
 normalised before they are scored. A fragment (`wor-`) is a word like any other, as in sclite without `-F`.
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, cast
 from rapidfuzz.distance import Levenshtein
 
 from asr.errors import ScoringError
+from asr.scoring import jiwer_counts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +52,13 @@ class Costs:
     deletion: float
     insertion: float
     omission: float = 0.0  # of an optional word of the reference (asr/scoring/networks.py); no error
+    by_jiwer: bool = False  # jiwer aligns; its costs are 1
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(cost) and cost >= 0 for cost in astuple(self)):
             raise ScoringError(f"expected costs that are finite and not negative, got {self}")
+        if self.by_jiwer and (self.substitution, self.deletion, self.insertion) != (1, 1, 1):
+            raise ScoringError(f"expected the costs 1, 1 and 1, which jiwer has, got {self}")
 
     def array(self) -> NDArray[np.float32]:
         """(3,) of a substitution, a deletion and an insertion, for the kernels."""
@@ -64,6 +69,7 @@ class Costs:
 
 LEVENSHTEIN = Costs(1, 1, 1)
 SCLITE = Costs(4, 3, 3, omission=2)
+JIWER = Costs(1, 1, 1, by_jiwer=True)
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str], costs: Costs = LEVENSHTEIN) -> str:
@@ -80,6 +86,8 @@ def align_all(
     """Align each reference with the hypothesis of the same place."""
     if costs == LEVENSHTEIN:
         return [_align_by_rapidfuzz(*pair) for pair in zip(references, hypotheses)]
+    if costs.by_jiwer:
+        return jiwer_counts.align_words(references, hypotheses)
     from asr.scoring.alignment_kernel import align_texts  # compiled code takes half a second to load
 
     tokens = dict.fromkeys(chain(chain.from_iterable(references), chain.from_iterable(hypotheses)))

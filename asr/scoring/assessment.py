@@ -9,12 +9,12 @@ from functools import cached_property
 from asr.errors import ScoringError
 from asr.progress import track
 from asr.scoring.breakdown import Breakdown, break_down
-from asr.scoring.errors import LEVENSHTEIN, SCLITE, Costs, Score, realign, score
+from asr.scoring.errors import JIWER, LEVENSHTEIN, SCLITE, Costs, Score, realign, score
 from asr.scoring.normalizers import normalizer
 from asr.scoring.phones import FoldingMap, fold, folding_map
 from asr.scoring.scored_set import Details, ScoredSet
 
-ALIGNMENTS: Mapping[str, Costs] = {"levenshtein": LEVENSHTEIN, "sclite": SCLITE}
+ALIGNMENTS: Mapping[str, Costs] = {"levenshtein": LEVENSHTEIN, "sclite": SCLITE, "jiwer": JIWER}
 UNITS = ("word", "character")
 ALWAYS_BROKEN_DOWN = ("speaker", "duration")
 
@@ -27,7 +27,8 @@ class Comparison:
         ScoringError: something in it has no such name.
     """
 
-    alignment: str = "levenshtein"  # the fewest errors, as jiwer and Kaldi count; or "sclite": NIST's costs 4, 3, 3
+    # the fewest errors, as jiwer and Kaldi count; or "sclite": NIST's costs 4, 3, 3; or "jiwer": jiwer's own counts
+    alignment: str = "levenshtein"
     unit: str = "word"  # or "character": for scripts that do not part words
     folding: str = ""  # "timit39", or a file: phones that count as the same
     normalizers: tuple[str, ...] = ()  # each gives a second score beside the raw one
@@ -35,7 +36,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if self.alignment not in ALIGNMENTS:
-            raise ScoringError(f"alignment: expected {' or '.join(ALIGNMENTS)}, got {self.alignment!r}")
+            raise ScoringError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, got {self.alignment!r}")
         if self.unit not in UNITS:
             raise ScoringError(f"unit: expected {' or '.join(UNITS)}, got {self.unit!r}")
         for name in self.normalizers:

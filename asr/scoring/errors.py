@@ -1,7 +1,8 @@
 """Word, character and sentence errors of a test set, from alignments at minimum cost.
 
-With the default costs every count equals jiwer's `process_words` and `process_characters`; with `SCLITE` counts and
-alignments equal those of NIST sclite (asr/scoring/alignment.py). Characters are always compared as jiwer does.
+With the default costs every count equals jiwer's `process_words` and `process_characters`; with `JIWER` it is theirs;
+with `SCLITE` counts and alignments equal those of NIST sclite (asr/scoring/alignment.py). Characters are always
+compared as jiwer does.
 
 White space: a text is the list of its words, split at any Unicode white space (`str.split`). The characters of
 the CER are the Unicode code points of these words joined by single spaces, so spaces count and stray ones do
@@ -22,6 +23,7 @@ from asr.scoring.alignment import (
     CORRECT,
     DELETION,
     INSERTION,
+    JIWER,
     LEVENSHTEIN,
     SCLITE,
     SUBSTITUTION,
@@ -30,12 +32,14 @@ from asr.scoring.alignment import (
     align_all,
     count_errors,
 )
+from asr.scoring.jiwer_counts import align_characters
 from asr.scoring.networks import ChosenPath, OptionalWord, check_plain, choose, has_marks, parse
 
 __all__ = [
     "CORRECT",
     "DELETION",
     "INSERTION",
+    "JIWER",
     "LEVENSHTEIN",
     "SCLITE",
     "SUBSTITUTION",
@@ -230,9 +234,12 @@ def _score_batch(
     aligned = align_all(list(plain.values()), [recognised[id] for id in plain], costs)
     for (id, words), operations in zip(plain.items(), aligned):
         paths[id] = ChosenPath(tuple(words), operations)
+    characters = _count_all_characters(
+        [" ".join(paths[id].words) for id in references], [" ".join(recognised[id]) for id in references], costs
+    )
     return [
-        _compare(id, paths[id], recognised[id], "" if id in plain else " ".join(text.split()))
-        for id, text in references.items()
+        _compare(id, paths[id], recognised[id], "" if id in plain else " ".join(text.split()), counts)
+        for (id, text), counts in zip(references.items(), characters)
     ]
 
 
@@ -241,17 +248,25 @@ def _choose_paths(
 ) -> dict[str, ChosenPath]:
     """The chosen paths of those references that leave a choice."""
     check_plain(recognised)
-    return {id: choose(parse(text, id), recognised[id], costs) for id, text in references.items() if has_marks(text)}
+    marked = {id: text for id, text in references.items() if has_marks(text)}
+    if marked and costs.by_jiwer:
+        raise ScoringError(
+            f"expected plain references for jiwer, which knows no alternatives, got {next(iter(marked.values()))!r} of "
+            f"{next(iter(marked))}: score with another alignment, levenshtein or sclite"
+        )
+    return {id: choose(parse(text, id), recognised[id], costs) for id, text in marked.items()}
 
 
-def _compare(id: str, path: ChosenPath, hypothesis_words: Sequence[str], marked_reference: str) -> UtteranceErrors:
+def _compare(
+    id: str, path: ChosenPath, hypothesis_words: Sequence[str], marked_reference: str, characters: ErrorCounts
+) -> UtteranceErrors:
     reference, hypothesis = " ".join(path.words), " ".join(hypothesis_words)
     return UtteranceErrors(
         id=id,
         reference=reference,
         hypothesis=hypothesis,
         words=_count_words(path),
-        characters=_count_characters(reference, hypothesis),
+        characters=characters,
         operations=path.operations,
         optional=path.optional,
         marked_reference=marked_reference,
@@ -262,6 +277,13 @@ def _count_words(path: ChosenPath) -> ErrorCounts:
     count = path.operations.count
     num_left_out = sum(word.is_left_out for word in path.optional)
     return ErrorCounts(count(CORRECT) + num_left_out, count(SUBSTITUTION), count(DELETION), count(INSERTION))
+
+
+def _count_all_characters(references: Sequence[str], hypotheses: Sequence[str], costs: Costs) -> list[ErrorCounts]:
+    if costs.by_jiwer:
+        found = align_characters(references, hypotheses)
+        return [ErrorCounts(*map(letters.count, (CORRECT, SUBSTITUTION, DELETION, INSERTION))) for letters in found]
+    return [_count_characters(*pair) for pair in zip(references, hypotheses)]
 
 
 def _count_characters(reference: str, hypothesis: str) -> ErrorCounts:

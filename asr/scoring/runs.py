@@ -156,7 +156,7 @@ def read_summary(directory: Path) -> Summary:
             raise ScoringError(f"{path}: expected a name as {key}, got {_shown(values[key])}")
     summary = Summary(directory, values)
     if summary.alignment not in ALIGNMENTS:
-        raise ScoringError(f"{path}: alignment: expected {' or '.join(ALIGNMENTS)}, got {summary.alignment!r}")
+        raise ScoringError(f"{path}: alignment: expected one of {', '.join(ALIGNMENTS)}, got {summary.alignment!r}")
     return summary
 
 

@@ -22,7 +22,7 @@ def write_environment(run_dir: Path, device: torch.device, precision: str, num_p
         {
             "command": command(),
             "commit": commit(),
-            "asr": package_version("asr"),
+            "asr": package_version("blstm-asr"),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),

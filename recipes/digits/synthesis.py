@@ -74,7 +74,9 @@ class Espeak:
         try:
             self._library = ctypes.CDLL(str(library))
         except OSError as error:
-            raise CorpusError(f"cannot load {library}: {error}; pip install --force-reinstall 'asr[digits]'") from error
+            raise CorpusError(
+                f"cannot load {library}: {error}; pip install --force-reinstall 'blstm-asr[digits]'"
+            ) from error
         data = str(self._data).encode()
         rate = self._library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data, _INITIALIZE_DONT_EXIT)
         if rate != SAMPLE_RATE:
@@ -127,6 +129,6 @@ def find_espeak() -> tuple[Path, Path]:
         import espeakng_loader
     except ImportError as error:
         raise CorpusError(
-            "the synthetic digits need espeak-ng, which is not installed: pip install 'asr[digits]'"
+            "the synthetic digits need espeak-ng, which is not installed: pip install 'blstm-asr[digits]'"
         ) from error
     return Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())

@@ -168,7 +168,7 @@ def test_cuts_that_are_no_stretch_of_a_file(audio, tmp_path, case, monkeypatch):
 
 def test_without_lhotse_the_extra_is_named(audio, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lhotse", None)
-    with pytest.raises(CorpusError, match=r'pip install "asr\[corpora\]"'):
+    with pytest.raises(CorpusError, match=r'pip install "blstm-asr\[corpora\]"'):
         write_corpus("lhotse", tmp_path / "c.jsonl", [Utterance("u", audio[0], 1.0, "x")])
 
 

@@ -159,7 +159,7 @@ def test_espeak_says_what_it_is_told():
 
 def test_without_espeak_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(CorpusError, match=r"pip install 'asr\[digits\]'"):
+    with pytest.raises(CorpusError, match=r"pip install 'blstm-asr\[digits\]'"):
         prepare.prepare("synthetic", {}, tmp_path / "out", None)
     assert list(tmp_path.iterdir()) == []
 

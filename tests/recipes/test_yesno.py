@@ -81,7 +81,7 @@ def test_fewer_than_sixty_recordings(corpus, tmp_path):
 
 def test_without_lhotse_it_says_what_to_install(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lhotse.recipes.yesno", None)
-    with pytest.raises(CorpusError, match=r'pip install "asr\[corpora\]"'):
+    with pytest.raises(CorpusError, match=r'pip install "blstm-asr\[corpora\]"'):
         prepare("yesno", {"corpus_dir": str(corpus)}, tmp_path / "out", None)
 
 

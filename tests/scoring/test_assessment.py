@@ -94,7 +94,7 @@ def test_alternations_are_chosen_before_texts_are_normalised():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alignment": "wer"}, "levenshtein or sclite, got 'wer'"),
+        ({"alignment": "wer"}, "levenshtein, sclite, jiwer, got 'wer'"),
         ({"unit": "byte"}, "word or character, got 'byte'"),
         ({"normalizers": ("whisper",)}, "basic, english, got 'whisper'"),
         ({"folding": "timit39", "unit": "character"}, "leave normalisers and the unit out"),

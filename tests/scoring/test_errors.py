@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scored_pairs import TEXTS, one, random_pairs, scored
 
 from asr.errors import ScoringError
-from asr.scoring.errors import LEVENSHTEIN, SCLITE, AlignedWord, Costs, ErrorCounts, Score, align, score
+from asr.scoring.errors import JIWER, LEVENSHTEIN, SCLITE, AlignedWord, Costs, ErrorCounts, Score, align, score
 
 # ---- counts
 
@@ -95,6 +95,32 @@ def test_equal_to_jiwer_on_ten_thousand_random_pairs():
         assert ours == ErrorCounts(theirs.hits, theirs.substitutions, theirs.deletions, theirs.insertions)
     assert [u.operations for u in result.utterances] == jiwer_operations(words)
     assert [align(u.reference, u.hypothesis) for u in result.utterances] == jiwer_operations(characters)
+
+
+def test_jiwer_itself_counts_if_asked(monkeypatch):
+    pairs = [*random_pairs(600, seed=2), ("", ""), ("", "a b"), ("a\u00a0b", "")]
+    references, hypotheses = ({f"u{i}": pair[side] for i, pair in enumerate(pairs)} for side in (0, 1))
+    ours, theirs = score(references, hypotheses), score(references, hypotheses, JIWER)
+    assert theirs.costs == JIWER != ours.costs
+    assert theirs.utterances == ours.utterances
+    monkeypatch.setattr(jiwer, "process_words", lambda *_: pytest.fail("asked for words"))
+    score(references, hypotheses)
+    with pytest.raises(pytest.fail.Exception, match="asked for words"):
+        score(references, hypotheses, JIWER)
+    monkeypatch.undo()
+    monkeypatch.setattr(jiwer, "process_characters", lambda *_: pytest.fail("asked for characters"))
+    with pytest.raises(pytest.fail.Exception, match="asked for characters"):
+        score(references, hypotheses, JIWER)
+
+
+def test_jiwer_knows_no_alternatives_and_no_other_costs():
+    assert score({"u": "a b"}, {"u": "a"}, JIWER, markup=True).words == ErrorCounts(1, 0, 1, 0)
+    with pytest.raises(
+        ScoringError, match=r"plain references for jiwer.*got '\{ a / b \}' of u: .*levenshtein or sclite"
+    ):
+        score({"u": "{ a / b }"}, {"u": "a"}, JIWER, markup=True)
+    with pytest.raises(ScoringError, match="the costs 1, 1 and 1, which jiwer has"):
+        Costs(4, 3, 3, by_jiwer=True)
 
 
 def edit_distance(reference, hypothesis):

@@ -113,7 +113,7 @@ def test_no_run_there(tmp_path):
         ({"wer_ci95": [0.1, True]}, "expected a rate or null as wer_ci95, got True"),
         ({"utterances": None}, "expected a count as utterances, got None"),
         ({"insertions": 1.5}, "expected a count as insertions, got 1.5"),
-        ({"alignment": "dtw"}, "alignment: expected levenshtein or sclite, got 'dtw'"),
+        ({"alignment": "dtw"}, "alignment: expected one of levenshtein, sclite, jiwer, got 'dtw'"),
         ({"system": 3}, "expected a name as system, got 3"),
         (
             {"deletions": 7},

@@ -1,4 +1,4 @@
-"""lhotse's cuts: JSON lines, plain or gzipped, through lhotse itself (`pip install "asr[corpora]"`).
+"""lhotse's cuts: JSON lines, plain or gzipped, through lhotse itself (`pip install "blstm-asr[corpora]"`).
 
 Reading takes MonoCuts of recordings in mono files. Each supervision becomes an utterance of its id, at its place in
 the recording; a cut without one becomes an utterance without text. Cuts that are more than a stretch of a file (mixed,
@@ -56,7 +56,7 @@ def _require_lhotse() -> None:
     try:
         import lhotse  # noqa: F401
     except ImportError as error:
-        raise CorpusError('lhotse\'s cuts need lhotse: pip install "asr[corpora]"') from error
+        raise CorpusError('lhotse\'s cuts need lhotse: pip install "blstm-asr[corpora]"') from error
 
 
 def _records(path: Path, faults: Faults) -> Iterator[Record]:
