@@ -3,7 +3,7 @@
 features    seconds of audio a second: ours, librosa, kaldi-native-fbank, torchaudio's Kaldi features
 recurrent   the recurrent stack over PyTorch's bidirectional LSTM on padding, and packed
 training    training from audio files over the bare model step on the same batches; padding
-decoding    the beam search over flashlight-text's, with and without a word 4-gram; search errors
+decoding    the beam search over flashlight-text's, also with a word 4-gram; search errors; --busy: a busy machine
 scoring     words a second with jiwer's and with sclite's costs, and over jiwer
 manifest    a manifest of ten million lines: opened, opened again, read, planned; memory
 """
@@ -24,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     decoding = parser.add_argument_group("decoding", **options)
     decoding.add_argument("--emissions", type=Path, help="log-probabilities saved by `asr evaluate --save-log-probs`")
     decoding.add_argument("--lm", type=Path, help="a word n-gram model in ARPA format")
+    decoding.add_argument("--busy", action="store_true", help="ours alone, and beside a busy loop for each core")
     recurrent = parser.add_argument_group("recurrent", **options)
     recurrent.add_argument("--precision", choices=("float32", "bf16", "float16"), help="default float32")
     recurrent.add_argument("--layers", type=int, help="default 4")
@@ -47,7 +48,7 @@ def main() -> None:
     name, as_json = arguments.pop("name"), arguments.pop("json")
     allowed = {
         "recurrent": ("device", "precision", "layers", "hidden", "frames"),
-        "decoding": ("emissions", "lm"),
+        "decoding": ("emissions", "lm", "busy"),
         "training": ("model", "device", "manifest", "batches", "seconds", "overrides"),
     }
     if foreign := sorted(set(arguments) - set(allowed.get(name, ()))):

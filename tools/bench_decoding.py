@@ -5,101 +5,145 @@ Real log-probabilities come from `asr evaluate --save-log-probs` (`--emissions F
 has one. Each takes its turn several times; the ratio is that of the medians.
 
 A search error is an utterance for which flashlight found a better score than ours, each by its own account: the paths
-that its search summed up. `labelling_better` and `labelling_worse` count the utterances for which our labelling is
-better or worse than theirs by the definition, all paths of each: neither beam holds them all.
+that its search summed up. Each is then judged by the definition of the score, all paths of both labellings:
+
+    tie         the two labellings score the same
+    reference   ours scores more: flashlight's account of its own labelling is wrong
+    pruned      theirs scores more: ours had left our beam
+
+`labelling_better` and `labelling_worse` count the utterances for which our labelling is better or worse by the
+definition, whatever the searches say: neither beam holds them all.
+
+With `--busy` it is ours alone, by turns on the machine as it is and with a busy loop for each core beside it.
 """
 
-import gzip
-import lzma
+import contextlib
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from decoding_inputs import FRAME_SECONDS, LM_WEIGHT, WORD_BONUS, Inputs, Speech, load_inputs
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.ctc import collapse, ctc_loss
+from asr.ctc import ctc_loss
+from asr.data.ahead import num_usable_cores
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.labelling_scores import score_parts
-from asr.emissions import load_emissions
-from asr.ngram.arpa_writer import write_arpa
-from asr.ngram.kneser_ney import estimate
 from asr.ngram.model import NgramModel, load_ngram
-from asr.text.tokenizer import CharTokenizer
 
-try:
-    from flashlight.lib.text.decoder import (
-        CriterionType,
-        KenLM,
-        LexiconDecoder,
-        LexiconDecoderOptions,
-        LexiconFreeDecoder,
-        LexiconFreeDecoderOptions,
-        SmearingMode,
-        Trie,
-        ZeroLM,
-    )
-    from flashlight.lib.text.dictionary import Dictionary
-except ImportError as error:  # it has no wheel for Python 3.13
-    raise SystemExit(f"this benchmark compares with flashlight-text, which is not installed: {error}") from error
-
-BATCH, ROUNDS = 32, 3
-FRAME_SECONDS = 0.03
-LM_WEIGHT, WORD_BONUS = 1.0, 1.0
-NO_THRESHOLD = 1e9  # flashlight's own pruning by score, off: only the beam's width limits both
+ROUNDS = 3
+BUSY_ROUNDS = 5
+WIDTHS = (16, 100)
+WITH_MODEL = "beam100_4gram"
 TOLERANCE = 1e-2  # of scores: flashlight's emissions and sums are float32
+Work = tuple[torch.Tensor, torch.Tensor, list[str]]  # (B, T, V) log-probabilities, (B,) lengths, ids
+JUDGEMENTS = ("tie", "reference", "pruned")
 
 
-@dataclass(frozen=True)
-class Found:
-    """What flashlight says of an utterance."""
-
-    tokens: list[int]
-    score: float
-
-
-@dataclass(frozen=True)
-class Speech:
-    """A batch and its tokenizer."""
-
-    tokenizer: CharTokenizer
-    rows: list[np.ndarray]  # (T, V) float32 each
-
-    @property
-    def num_frames(self) -> int:
-        return sum(map(len, self.rows))
-
-
-def run(emissions: Path | None = None, lm: Path | None = None) -> dict[str, float]:
-    torch.set_num_threads(min(4, torch.get_num_threads()))
+def run(emissions: Path | None = None, lm: Path | None = None, busy: bool = False) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        texts = made_up_texts() if emissions is None or lm is None else []
-        speech = made_up_speech(texts[:BATCH]) if emissions is None else real_speech(emissions)
-        arpa = made_up_model(texts, Path(folder)) if lm is None else unpacked(lm, Path(folder))
-        figures = {"threads": float(torch.get_num_threads()), "frames": float(speech.num_frames)}
-        figures |= dict.fromkeys(("search_errors", "labelling_better", "labelling_worse"), 0.0)
-        for beam_width in (16, 100):
-            ours = BeamDecoder.build(speech.tokenizer, FRAME_SECONDS, beam_width=beam_width)
-            theirs = lexicon_free(speech.tokenizer, beam_width)
-            compare(figures, f"beam{beam_width}", speech, ours, theirs)
-        model = load_ngram(arpa)
-        words = [word for word in model.vocab[3:] if not speech.tokenizer.unknown_symbols(word)]
-        ours = BeamDecoder.build(
-            speech.tokenizer,
-            FRAME_SECONDS,
-            beam_width=100,
-            language_model=model,
-            lm_weight=LM_WEIGHT,
-            word_bonus=WORD_BONUS,
-            lexicon=words,
-        )
-        theirs = with_lexicon(speech.tokenizer, words, arpa, beam_width=100)
-        compare(figures, "beam100_4gram", speech, ours, theirs)
-        if torch.cuda.is_available():
-            on_gpu(figures, speech, model, words)
+        inputs = load_inputs(emissions, lm, Path(folder))
+        return beside_busy_loops(inputs) if busy else beside_flashlight(inputs)
+
+
+def decoders(inputs: Inputs) -> dict[str, BeamDecoder]:
+    """Ours, by the names of their figures."""
+    tokenizer, model = inputs.speech.tokenizer, load_ngram(inputs.arpa)
+    found = {f"beam{width}": BeamDecoder.build(tokenizer, FRAME_SECONDS, beam_width=width) for width in WIDTHS}
+    found[WITH_MODEL] = BeamDecoder.build(
+        tokenizer,
+        FRAME_SECONDS,
+        beam_width=100,
+        language_model=model,
+        lm_weight=LM_WEIGHT,
+        word_bonus=WORD_BONUS,
+        lexicon=spelt_words(inputs.speech, model),
+    )
+    return found
+
+
+def spelt_words(speech: Speech, model: NgramModel) -> list[str]:
+    return [word for word in model.vocab[3:] if not speech.tokenizer.unknown_symbols(word)]
+
+
+def batch(speech: Speech) -> Work:
+    log_probs = pad_sequence([torch.from_numpy(row) for row in speech.rows], batch_first=True)
+    lengths = torch.tensor([len(row) for row in speech.rows])
+    return log_probs, lengths, [str(number) for number in range(len(speech.rows))]
+
+
+# ---- beside busy loops ----------------------------------------------------------------------------------------------
+
+
+def beside_busy_loops(inputs: Inputs) -> dict[str, float]:
+    """Frames a second by turns alone and with one busy loop for each core, torch having a thread for each core too."""
+    cores = num_usable_cores()
+    torch.set_num_threads(max(2, cores))  # with one thread there would be nobody to wait for
+    figures = {"threads": float(torch.get_num_threads()), "busy_loops": float(cores)}
+    work = batch(inputs.speech)
+    for name, decoder in decoders(inputs).items():
+        decoder.decode(*work)  # compiles and warms up
+        times: dict[str, list[float]] = {"quiet": [], "busy": []}
+        for _ in range(BUSY_ROUNDS):
+            times["quiet"].append(seconds_of(decoder, work))
+            with busy_loops(cores):
+                times["busy"].append(seconds_of(decoder, work))
+        speeds = {kind: inputs.speech.num_frames / float(np.median(taken)) for kind, taken in times.items()}
+        figures |= {f"{name}_{kind}_frames_per_second": speed for kind, speed in speeds.items()}
+        figures[f"{name}_busy_over_quiet"] = speeds["busy"] / speeds["quiet"]
+    return figures
+
+
+@contextlib.contextmanager
+def busy_loops(number: int) -> Iterator[None]:
+    """Processes that compute all the time, in this machine's way."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
+        for _ in range(number)
+    ]
+    try:
+        for process in processes:
+            process.stdout.readline()  # it runs
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def seconds_of(decoder: BeamDecoder, work: Work) -> float:
+    started = time.perf_counter()
+    decoder.decode(*work)
+    return time.perf_counter() - started
+
+
+# ---- beside flashlight ----------------------------------------------------------------------------------------------
+
+
+def beside_flashlight(inputs: Inputs) -> dict[str, float]:
+    """Speeds of both, their ratio, and what their results differ in."""
+    from flashlight_search import lexicon_free, with_lexicon
+
+    torch.set_num_threads(min(4, torch.get_num_threads()))
+    speech = inputs.speech
+    figures = {"threads": float(torch.get_num_threads()), "frames": float(speech.num_frames), "search_errors": 0.0}
+    figures |= dict.fromkeys((*(f"search_errors_{judgement}" for judgement in JUDGEMENTS),), 0.0)
+    figures |= dict.fromkeys(("labelling_better", "labelling_worse"), 0.0)
+    ours = decoders(inputs)
+    for width in WIDTHS:
+        compare(figures, f"beam{width}", speech, ours[f"beam{width}"], lexicon_free(speech.tokenizer, width))
+    model = load_ngram(inputs.arpa)
+    words = spelt_words(speech, model)
+    theirs = with_lexicon(speech.tokenizer, words, inputs.arpa, beam_width=100)
+    compare(figures, WITH_MODEL, speech, ours[WITH_MODEL], theirs)
+    if torch.cuda.is_available():
+        on_gpu(figures, speech, model, words)
     return figures
 
 
@@ -108,16 +152,14 @@ def compare(
     name: str,
     speech: Speech,
     ours: BeamDecoder,
-    theirs: Callable[[np.ndarray], "Found"],
+    theirs: Callable[[np.ndarray], object],
 ) -> None:
     """Add frames a second of both, their ratio and the differences of their results to the figures."""
-    log_probs = pad_sequence([torch.from_numpy(row) for row in speech.rows], batch_first=True)
-    lengths = torch.tensor([len(row) for row in speech.rows])
-    ids = [str(number) for number in range(len(speech.rows))]
+    work = batch(speech)
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     for round_number in range(ROUNDS + 1):
         started = time.perf_counter()
-        found = ours.decode(log_probs, lengths, ids)
+        found = ours.decode(*work)
         middle = time.perf_counter()
         others = [theirs(row) for row in speech.rows]
         if round_number:  # the first compiles and warms up
@@ -127,11 +169,26 @@ def compare(
     figures[f"{name}_frames_per_second"] = speech.num_frames / seconds["ours"]
     figures[f"{name}_flashlight_frames_per_second"] = speech.num_frames / seconds["theirs"]
     figures[f"{name}_over_flashlight"] = seconds["theirs"] / seconds["ours"]
-    for row, hypothesis, other in zip(speech.rows, found, others):
-        figures["search_errors"] += other.score > hypothesis.score + TOLERANCE
+    for number, (row, hypothesis, other) in enumerate(zip(speech.rows, found, others)):
         difference = exact_score(row, hypothesis.tokens, ours) - exact_score(row, other.tokens, ours)
         figures["labelling_better"] += difference > TOLERANCE
         figures["labelling_worse"] += difference < -TOLERANCE
+        if other.score > hypothesis.score + TOLERANCE:
+            judged = judge(difference)
+            figures["search_errors"] += 1
+            figures[f"search_errors_{judged}"] += 1
+            texts = [speech.tokenizer.decode(tokens) for tokens in (hypothesis.tokens, other.tokens)]
+            print(
+                f"{name}, utterance {number}: {judged}, {difference:+.3f} nats: {texts[0]!r} | {texts[1]!r}",
+                file=sys.stderr,
+            )
+
+
+def judge(difference: float) -> str:
+    """What a search error is, by how much more our labelling scores than theirs, all paths of both."""
+    if abs(difference) <= TOLERANCE:
+        return "tie"
+    return "reference" if difference > 0 else "pruned"
 
 
 def exact_score(row: np.ndarray, tokens: Sequence[int], decoder: BeamDecoder) -> float:
@@ -139,132 +196,6 @@ def exact_score(row: np.ndarray, tokens: Sequence[int], decoder: BeamDecoder) ->
     log_probs, targets = torch.from_numpy(row)[None].double(), torch.tensor([list(tokens)], dtype=torch.int64)
     acoustic = -float(ctc_loss(log_probs, torch.tensor([len(row)]), targets, torch.tensor([len(tokens)])))
     return acoustic + sum(score_parts(decoder.tables, np.array(tokens, np.int64)))
-
-
-# ---- flashlight -----------------------------------------------------------------------------------------------------
-
-
-def lexicon_free(tokenizer: CharTokenizer, beam_width: int) -> Callable[[np.ndarray], Found]:
-    options = LexiconFreeDecoderOptions(
-        beam_size=beam_width,
-        beam_size_token=tokenizer.vocab_size,
-        beam_threshold=NO_THRESHOLD,
-        lm_weight=0.0,
-        sil_score=0.0,
-        log_add=True,
-        criterion_type=CriterionType.CTC,
-    )
-    space = tokenizer.encode("a b")[1]
-    decoder = LexiconFreeDecoder(options, ZeroLM(), space, tokenizer.blank_id, [])
-    return lambda row: best_found(decoder, row)
-
-
-def with_lexicon(
-    tokenizer: CharTokenizer, words: Sequence[str], arpa: Path, beam_width: int
-) -> Callable[[np.ndarray], Found]:
-    options = LexiconDecoderOptions(
-        beam_size=beam_width,
-        beam_size_token=tokenizer.vocab_size,
-        beam_threshold=NO_THRESHOLD,
-        lm_weight=LM_WEIGHT * np.log(10),  # its KenLM gives base-10 logarithms
-        word_score=WORD_BONUS,
-        unk_score=-np.inf,
-        sil_score=0.0,
-        log_add=True,
-        criterion_type=CriterionType.CTC,
-    )
-    dictionary = Dictionary()
-    for word in words:
-        dictionary.add_entry(word)
-    dictionary.add_entry("<unk>")
-    kenlm = KenLM(str(arpa), dictionary)
-    space = tokenizer.encode("a b")[1]
-    trie = Trie(tokenizer.vocab_size, space)
-    start = kenlm.start(start_with_nothing=False)
-    for word in words:
-        index = dictionary.get_index(word)
-        trie.insert([*tokenizer.encode(word), space], index, kenlm.score(start, index)[1])
-    trie.smear(SmearingMode.MAX)
-    unknown = dictionary.get_index("<unk>")
-    decoder = LexiconDecoder(options, trie, kenlm, space, tokenizer.blank_id, unknown, [], False)
-    return lambda row: without_last_space(best_found(decoder, row), space)
-
-
-def without_last_space(found: Found, space: int) -> Found:
-    """Its lexicon ends every word with a space, also the last: ours counts as the same text without it."""
-    return Found(found.tokens[:-1], found.score) if found.tokens[-1:] == [space] else found
-
-
-def best_found(decoder: LexiconDecoder | LexiconFreeDecoder, row: np.ndarray) -> Found:
-    best = decoder.decode(row.ctypes.data, row.shape[0], row.shape[1])[0]
-    return Found(collapse(best.tokens[1:-1]), best.score)  # the first and the last are its own silence
-
-
-# ---- what is decoded ------------------------------------------------------------------------------------------------
-
-
-def real_speech(path: Path) -> Speech:
-    """The middle of a file of log-probabilities."""
-    table = load_emissions(path)
-    rows = np.split(table.log_probs.astype(np.float32), np.cumsum(table.lengths)[:-1])
-    first = max(0, (len(rows) - BATCH) // 2)
-    return Speech(CharTokenizer(table.tokens[1:]), rows[first : first + BATCH])
-
-
-def made_up_texts(num_texts: int = 3000) -> list[str]:
-    """Sentences of made-up words whose frequencies follow Zipf, each word leading to some others more than to most."""
-    rng = np.random.default_rng(1)
-    letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
-    weights = 1.0 / np.arange(1, len(letters) + 1)
-    lengths = rng.integers(1, 10, 5000)
-    vocabulary = sorted({"".join(rng.choice(letters, n, p=weights / weights.sum())) for n in lengths})
-    rng.shuffle(vocabulary)
-    zipf = 1.0 / np.arange(1, len(vocabulary) + 1)
-    likely = rng.integers(0, 200, (len(vocabulary), 8))
-    texts = []
-    for _ in range(num_texts):
-        word, words = int(rng.choice(len(vocabulary), p=zipf / zipf.sum())), []
-        for _ in range(int(rng.integers(8, 25))):
-            words.append(vocabulary[word])
-            follows = rng.random() < 0.6
-            word = int(likely[word, rng.integers(8)] if follows else rng.choice(len(vocabulary), p=zipf / zipf.sum()))
-        texts.append(" ".join(words))
-    return texts
-
-
-def made_up_speech(texts: Sequence[str]) -> Speech:
-    """What a fair CTC model gives: peaks two frames apart on average, some of them wrong, blanks in between."""
-    rng = np.random.default_rng(2)
-    tokenizer = CharTokenizer(tuple(" 'abcdefghijklmnopqrstuvwxyz"))
-    rows = []
-    for text in texts:
-        labels = []
-        for token in tokenizer.encode(text):
-            labels += [0] * int(rng.integers(1, 4)) + [token]
-        logits = rng.normal(0.0, 2.0, (len(labels), tokenizer.vocab_size))
-        logits[np.arange(len(labels)), labels] += rng.normal(8.0, 3.0, len(labels))
-        logits[:, 0] += 2.0
-        rows.append(torch.from_numpy(logits).log_softmax(-1).float().numpy())
-    return Speech(tokenizer, rows)
-
-
-def made_up_model(texts: Sequence[str], folder: Path) -> Path:
-    (folder / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    tables = estimate([folder / "texts.txt"], 4, discount_fallback=True)
-    write_arpa(folder / "lm.arpa", tables)
-    return folder / "lm.arpa"
-
-
-def unpacked(arpa: Path, folder: Path) -> Path:
-    """KenLM in flashlight reads plain files."""
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(arpa.suffix)
-    if opener is None:
-        return arpa
-    plain = folder / "lm.arpa"
-    with opener(arpa, "rb") as packed, plain.open("wb") as file:
-        while block := packed.read(1 << 24):
-            file.write(block)
-    return plain
 
 
 # ---- a GPU ----------------------------------------------------------------------------------------------------------

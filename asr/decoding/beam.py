@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asr.decoding.alignment import host_array
 from asr.decoding.compiled_search import CompiledSearch
 from asr.decoding.labelling_scores import labelling_log_probs, score_parts
 from asr.decoding.search_options import BeamOptions, Finalist, rank
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 EXACT_FINALISTS = 16  # of the beam, whose probabilities are summed over all paths at the end
 RESCORED = 32  # hypotheses of different texts that a rescoring model sees
 
+Frames = NDArray[np.float32]  # (T, V) log-probabilities of an utterance, on the host
 Search = tuple[list[Finalist], WordAligner]
 
 
@@ -118,7 +120,9 @@ class BeamDecoder:
 
     def decode(self, log_probs: Tensor, lengths: Tensor, ids: Sequence[str]) -> list[Hypothesis]:
         """(B, T, V) log-probabilities and (B,) lengths -> one hypothesis for each utterance."""
-        rows = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
+        # torch computes nothing for single utterances: on a busy machine its threads wait for one another.
+        frames = host_array(log_probs)
+        rows = [frames[row, :length] for row, length in enumerate(lengths.tolist())]
         # The threads search, which lets go of the interpreter's lock. What does not would only make them wait.
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
             if log_probs.is_cuda:
@@ -128,7 +132,7 @@ class BeamDecoder:
         best = self.choose([self.nbest(finalists, aligner) for finalists, aligner in searches])
         return [add_words(hypothesis, aligner) for hypothesis, (_, aligner) in zip(best, searches)]
 
-    def _search(self, rows: Sequence[Tensor], ids: Sequence[str], pool: ThreadPoolExecutor) -> list[Search]:
+    def _search(self, rows: Sequence[Frames], ids: Sequence[str], pool: ThreadPoolExecutor) -> list[Search]:
         streams = [self.stream(utterance) for utterance in ids]
         list(pool.map(BeamStream.accept, streams, rows))
         aligners = [stream.aligner for stream in streams]
@@ -136,9 +140,12 @@ class BeamDecoder:
         return list(zip(pool.map(self.with_all_paths, finalists, aligners), aligners))
 
     def _search_on_device(
-        self, log_probs: Tensor, rows: list[Tensor], ids: Sequence[str], pool: ThreadPoolExecutor
+        self, log_probs: Tensor, rows: Sequence[Frames], ids: Sequence[str], pool: ThreadPoolExecutor
     ) -> list[Search]:
-        """Short utterances in tensors; of long ones the compiled search decides beginnings as it goes."""
+        """Short utterances in tensors; of long ones the compiled search decides beginnings as it goes.
+
+        log_probs: (B, T, V) on the device; rows: (T, V) of each utterance, on the host.
+        """
         short = [index for index, row in enumerate(rows) if len(row) < 2 * ALIGNED_FRAMES]
         for index in short:
             check_frames(rows[index], self.tokenizer, ids[index])
@@ -221,7 +228,7 @@ class BeamDecoder:
         return ScoreParts(finalist.acoustic, float(model), float(words), float(hot))
 
 
-def _log_probs(frames: NDArray[np.float32], labellings: Sequence[Sequence[int]]) -> list[float]:
+def _log_probs(frames: Frames, labellings: Sequence[Sequence[int]]) -> list[float]:
     """ln p of each labelling, all its paths; frames: (T, V) log-probabilities."""
     probs = np.exp(frames.astype(np.float64))
     tokens = np.concatenate([np.array(labelling, np.int64) for labelling in labellings])
@@ -251,17 +258,17 @@ class BeamStream:
         self.aligner = decoder.aligner(utterance)
         self._num_frames = 0
 
-    def accept(self, log_probs: Tensor) -> None:
+    def accept(self, log_probs: Tensor | Frames) -> None:
         """Take the next (T, V) log-probabilities."""
-        check_frames(log_probs, self._decoder.tokenizer, self._utterance)
-        log_probs = log_probs.detach().float().cpu().contiguous()
-        while len(log_probs):
-            piece = log_probs[: ALIGNED_FRAMES - self._num_frames % ALIGNED_FRAMES]
-            log_probs = log_probs[len(piece) :]
+        frames = host_array(log_probs)
+        check_frames(frames, self._decoder.tokenizer, self._utterance)
+        while len(frames):
+            piece = frames[: ALIGNED_FRAMES - self._num_frames % ALIGNED_FRAMES]
+            frames = frames[len(piece) :]
             self._accept_piece(piece)
 
-    def _accept_piece(self, log_probs: Tensor) -> None:
-        if not self.search.advance(log_probs.numpy()):
+    def _accept_piece(self, log_probs: Frames) -> None:
+        if not self.search.advance(log_probs):
             raise ModelError(_nothing_left(self._utterance, self._num_frames))
         self.aligner.accept(log_probs)
         self._num_frames += len(log_probs)
@@ -291,12 +298,12 @@ class BeamStream:
         return self._decoder.with_all_paths(self.search.finalists(), self.aligner)
 
 
-def check_frames(log_probs: Tensor, tokenizer: Tokenizer, utterance: str) -> None:
+def check_frames(log_probs: Frames, tokenizer: Tokenizer, utterance: str) -> None:
     """Raise `ModelError` for what no search can read, with the utterance's id."""
-    if log_probs.dim() != 2 or log_probs.shape[1] != tokenizer.vocab_size:
+    if log_probs.ndim != 2 or log_probs.shape[1] != tokenizer.vocab_size:
         raise ModelError(
             f"expected (T, {tokenizer.vocab_size}) log-probabilities for utterance {utterance}, "
             f"got {tuple(log_probs.shape)}"
         )
-    if not bool((log_probs < torch.inf).all()):  # false for NaN as well
+    if not (log_probs < np.inf).all():  # false for NaN as well
         raise ModelError(f"the model gave NaN or +inf log-probabilities for {utterance}; is its training sound?")

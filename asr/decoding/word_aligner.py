@@ -32,7 +32,7 @@ class WordAligner:
         self._num_tokens = 0  # settled
         self._words: list[Word] = []
 
-    def accept(self, log_probs: Tensor) -> None:
+    def accept(self, log_probs: Tensor | NDArray[np.float32]) -> None:
         """Take the next (T, V) frames."""
         self._held.append(host_array(log_probs))
 
