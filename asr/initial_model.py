@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from asr.builders import load_model
 from asr.config import Config, DecodingConfig, ModelConfig, difference, from_json, to_json
 from asr.errors import ConfigError
-from asr.model_directory import read_config
+from asr.model_directory import find_model, read_config
 from asr.recognizer import Recognizer
 from asr.text.tokens import Tokenizer
 
@@ -24,7 +22,7 @@ def load_initial_model(config: Config, recognizer: Recognizer, console: Console)
     Raises `ModelError` when the directory is damaged, `ConfigError` that lists what differs when its weights mean
     something else than this run's would: another architecture, other features or other tokens.
     """
-    path = Path(config.training.initial_model)
+    path = find_model(config.training.initial_model)
     initial = load_model(path, decoding=DecodingConfig())
     described = read_config(path)
     described["model"] = to_json(from_json(ModelConfig, described["model"]))  # with what it is too old to know

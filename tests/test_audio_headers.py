@@ -190,6 +190,19 @@ class TestWhatStandsBefore:
         assert audio.duration == 2.0
         assert "the 3400 bytes before its first MP3 frame are no audio" in only_warning(audio)
 
+    @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "AIFF", "CAF"])
+    def test_other_bytes_before_a_header_are_told(self, container: str) -> None:
+        data = encode(speechlike(1), container)
+        audio = read(b"HTTP/1.0 200 OK\r\n" * 20 + data)
+        np.testing.assert_array_equal(audio.waveform, read(data).waveform)
+        assert "the 340 bytes before its header are no audio" in only_warning(audio)
+
+    def test_an_encoder_that_counts_the_header_as_a_frame(self) -> None:
+        data = encode(speechlike(2), "MP3")
+        place = data.index(b"Xing") + 8 if b"Xing" in data else data.index(b"Info") + 8
+        count = struct.pack(">I", struct.unpack(">I", data[place : place + 4])[0] + 1)
+        assert read(data[:place] + count + data[place + 4 :], strict=True).duration == pytest.approx(2.0, abs=0.1)
+
     def test_other_bytes_between_mp3_frames_are_told(self) -> None:
         data = without_xing(encode(speechlike(3), "MP3"))
         frame = data.index(data[:2], len(data) // 2)

@@ -7,11 +7,13 @@ What libsndfile cannot cope with, it sees through a `SplicedFile`.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import BinaryIO
 
 from asr.audio.headers import W64_RIFF, Samples, find_samples, is_caf
 from asr.audio.layout import AS_IT_IS, Layout
-from asr.audio.mpeg import mp3_layout, parse_mp3_header
+from asr.audio.mpeg import SEARCH_BYTES, mp3_layout, parse_mp3_header
 from asr.audio.ogg import ogg_layout
 from asr.audio.views import Piece, Stretch, size_bytes
 
@@ -21,6 +23,12 @@ MAX_STREAMS = 10_000  # in one file, one after the other
 ID3_BYTES, ID3_FOOTER_BIT = 10, 0x10
 APE_BYTES = 32
 ZEROS_BYTES = 1 << 16
+# Of the formats that are looked for behind other bytes, as much as chance does not make.
+BEGINNINGS = re.compile(
+    rb"RIFF.{4}WAVEfmt |RF64.{4}WAVEds64|FORM.{4}AIF[FC]|fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02.{20}\x01"
+    rb"|caff\x00\x01\x00\x00desc|NIST_1A\n   1024\n",
+    re.DOTALL,
+)
 MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b".snd", b"dns.", b"OggS", b"fLaC", b"NIST_1A\n")
 
 
@@ -39,9 +47,15 @@ def survey(file: BinaryIO, *, counted: bool = True) -> Layout:
     return _placed(file, layout, start, stop)
 
 
-def search_mp3(file: BinaryIO, *, counted: bool = True) -> Layout | None:
-    """How to read an MP3 whose frames begin somewhere behind other bytes; None where none are found."""
-    return mp3_layout(file, 0, size_bytes(file), counted=counted, search=True)
+def search(file: BinaryIO, *, counted: bool = True) -> Layout | None:
+    """How to read audio that begins somewhere behind other bytes; None where none is found."""
+    stop = size_bytes(file)
+    file.seek(0)
+    if (found := BEGINNINGS.search(file.read(SEARCH_BYTES))) is not None:
+        layout = _survey(file, found.start(), stop, counted) or AS_IT_IS
+        damage = f"the file is broken: the {found.start()} bytes before its header are no audio"
+        return replace(_placed(file, layout, found.start(), stop), damage=damage)
+    return mp3_layout(file, 0, stop, counted=counted, search=True)
 
 
 def has_known_start(file: BinaryIO) -> bool:
@@ -96,8 +110,8 @@ def _survey(file: BinaryIO, start: int, stop: int, counted: bool) -> Layout | No
     if head[:4] == b"fLaC":
         return AS_IT_IS
     if (inner := _inner_stretch(file, start, stop)) is not None:
-        layout = _survey(file, inner.start, inner.stop, counted)
-        return None if layout is None else _placed(file, layout, inner.start, inner.stop)
+        layout = _survey(file, inner.start, inner.stop, counted) or AS_IT_IS
+        return _placed(file, layout, inner.start, inner.stop)
     if (found := _chunk_layout(file, start, stop)) is not None:
         return _chain(file, *found, start)
     return mp3_layout(file, start, stop, counted=counted)

@@ -86,7 +86,8 @@ class Mp3Survey:
     def damage(self) -> str | None:
         """How the file is damaged; None where no damage shows."""
         promised, seconds = self.start.promised_frames, self.start.frame.seconds
-        if promised is not None and self.num_frames < promised:
+        # Some encoders count the frame that holds the header, too.
+        if promised is not None and self.num_frames < promised - (not self.last_cut):
             return (
                 f"the file is cut short or broken: its header promises {promised * seconds:.2f} s, "
                 f"frames for {self.num_frames * seconds:.2f} s are there"
@@ -100,8 +101,8 @@ class Mp3Survey:
     @property
     def layout(self) -> Layout:
         """How libsndfile is to see it: as it is, or with a true count of its frames and nothing between them."""
-        promised = self.start.promised_frames
-        if promised is not None and self.num_frames <= promised and len(self.runs) == 1:
+        promised, is_one_run = self.start.promised_frames, len(self.runs) == 1
+        if promised is not None and self.num_frames != promised - 1 and self.num_frames <= promised and is_one_run:
             first = self.start.first
             pieces: tuple[Piece, ...] | None = (Stretch(first, self.runs[0].stop),) if first else None
             return Layout((pieces,), self.damage)

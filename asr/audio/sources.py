@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
-from asr.audio.containers import has_known_start, search_mp3, survey
+from asr.audio.containers import has_known_start, search, survey
 from asr.audio.decoders import (
     SNDFILE_REASONS,
     UNKNOWN_FORMAT,
@@ -91,14 +91,14 @@ def _survey(file: _File, *, counted: bool) -> Layout:
 def _second_try(
     file: _File, error: UndecodableError, stack: ExitStack, damage: str | None = None, *, counted: bool = True
 ) -> tuple[Layout, OpenSource]:
-    """Look for MP3 frames behind other bytes in what libsndfile does not open; else say why it cannot be read."""
+    """Look for audio behind other bytes in what libsndfile does not open; else say why it cannot be read."""
     if (reason := explain(file.file, file.name)) is not None:
         raise AudioError(f"{file.name}: cannot be decoded: {reason}") from error
     if damage is not None:
         raise AudioError(f"{file.name}: nothing can be decoded: {damage}") from error
     if has_known_start(file.file):
         raise error
-    layout = search_mp3(file.file, counted=counted)
+    layout = search(file.file, counted=counted)
     if layout is None:
         raise AudioError(f"{file.name}: cannot be decoded: {SNDFILE_REASONS[UNKNOWN_FORMAT]}") from error
     return layout, _open_layout(file, layout, stack)
