@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_audio import LSB, RATE, encode, only_warning, read, speechlike, wav, without_xing
 
-from asr.audio import open_audio, probe
+from asr.audio import open_audio, probe, read_audio
 from asr.errors import AudioError
 
 SAMPLES = np.round(speechlike(0.5) * 32768).astype("<i2")
@@ -163,6 +163,18 @@ def test_two_files_joined_are_both_read(data: bytes) -> None:
     np.testing.assert_array_equal(audio.waveform, np.concatenate([WAVEFORM, WAVEFORM]))
     window = read(data + data, offset=0.4, duration=0.3).waveform
     np.testing.assert_array_equal(window, audio.waveform[RATE * 2 // 5 : RATE * 7 // 10])
+
+
+def test_two_flac_files_joined_are_told(tmp_path: Path) -> None:
+    data = encode(speechlike(3), "FLAC")
+    (tmp_path / "joined.flac").write_bytes(data + data)
+    for source in (io.BytesIO(data + data), io.BytesIO(ID3 + data + data), tmp_path / "joined.flac"):
+        audio = read_audio(source, RATE)
+        assert audio.duration == 3.0
+        assert "another FLAC recording follows" in only_warning(audio)
+        with pytest.raises(AudioError, match="another FLAC recording follows"):
+            read_audio(source, RATE, strict=True)
+    assert read(data + data, duration=1.0).warnings == ()  # it was not asked for
 
 
 class TestWhatStandsBefore:
@@ -349,3 +361,38 @@ def test_a_file_that_grows_while_it_is_read() -> None:
     """As long as a recorder still writes: the header is unfinished, what is there is read."""
     with open_audio(io.BytesIO(UNFINISHED["WAV"]), RATE) as stream:
         assert sum(map(len, stream.blocks())) == len(WAVEFORM)
+
+
+def test_a_damaged_flac_by_its_path_is_what_it_is_as_an_object(tmp_path: Path) -> None:
+    """libsndfile and Python read the same descriptor, which has one position."""
+    data = bytearray(encode(speechlike(6), "FLAC"))
+    for place in range(30_000, len(data), 40_000):
+        data[place : place + 9] = bytes(9)
+    (tmp_path / "a.flac").write_bytes(data)
+    for window in ({}, {"offset": 2.5, "duration": 2.0}):
+        by_path, by_object = read_audio(tmp_path / "a.flac", RATE, **window), read(bytes(data), **window)
+        np.testing.assert_array_equal(by_path.waveform, by_object.waveform)
+        assert by_path.warnings == by_object.warnings
+    assert "in 4 places" in only_warning(read_audio(tmp_path / "a.flac", RATE))
+
+
+@pytest.mark.parametrize("index_first", [True, False])
+def test_the_codec_is_found_far_into_a_file(tmp_path: Path, index_first: bool) -> None:
+    """Beyond what Python's buffer holds from before libsndfile tried the file."""
+    data = mp4(b"alac")
+    head, index = data[:24], data[data.index(b"moov") - 4 :]
+    rest = struct.pack(">I4s", 300_008, b"mdat") + bytes(300_000)
+    path = tmp_path / "a.m4a"
+    path.write_bytes(head + (index + rest if index_first else rest + index))
+    with pytest.raises(AudioError, match="ALAC in MP4"):
+        read_audio(path, RATE)
+
+
+def test_audio_far_behind_other_bytes_is_read_by_its_path(tmp_path: Path) -> None:
+    before = b"These are words, not waves.\n" * 2000
+    for container in ("MP3", "WAV"):
+        data = encode(speechlike(30), container)
+        path = tmp_path / "a.bin"
+        path.write_bytes(before + data)
+        np.testing.assert_array_equal(read_audio(path, RATE).waveform, read(data).waveform)
+        assert probe(path).num_samples == 30 * RATE

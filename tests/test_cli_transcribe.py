@@ -15,6 +15,7 @@ from asr.audio import write_audio
 from asr.cli.main import app
 from asr.config import DecodingConfig, to_json
 from asr.data.manifest import write_manifest
+from asr.decoder_builder import packed
 from asr.errors import AsrError
 from asr.files import check_output
 from asr.model_directory import ModelFiles, write_model
@@ -270,6 +271,14 @@ class TestWhereTheModelIs:
         Path("out").write_text("mine")
         result = run(command, manifest, "-m", "runs/mine", "-o", "out")
         assert "out is no directory" in str(result.exception)
+
+
+def test_a_rescoring_model_travels_without_its_run(tmp_path):
+    inside = tmp_path / "books" / "model"
+    inside.mkdir(parents=True)
+    (inside / "SHA256SUMS").touch()
+    config = DecodingConfig(name="beam", rescoring_model=str(tmp_path / "books"), rescoring_weight=0.3)
+    assert packed(config)[1] == {"rescoring": inside}
 
 
 def test_model_files_are_readable_as_the_umask_says(work):

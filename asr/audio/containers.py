@@ -147,7 +147,7 @@ def _chunk_layout(file: BinaryIO, start: int, stop: int) -> tuple[Layout, Stretc
     if declared is None:
         declared = present
     elif declared == 0 and present > 1 and not _follow(file, samples, stop):
-        damage = f"the header was never finished: it promises 0 bytes of samples and {present} follow"
+        damage = f"the header was never finished: it promises 0 bytes of samples and {present} follow, which are read"
         declared = present
     elif declared > present:
         damage = f"the file is cut short: its header promises {declared} bytes of samples, {present} are there"

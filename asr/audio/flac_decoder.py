@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -13,6 +14,10 @@ from asr.audio.flac import Frame, StreamInfo, find_frames
 from asr.audio.mixdown import Waveform
 from asr.audio.views import SplicedFile, size_bytes
 
+READ_AHEAD_BYTES = 1 << 17  # more than libFLAC reads before it decodes
+BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+FOLLOWED = "another FLAC recording follows in the same file and is not read; cut the file in two"
+
 Open = Callable[[io.RawIOBase], FileDecoder]
 
 
@@ -21,12 +26,22 @@ class FlacDecoder:
 
     Args:
         decoder: of the file as it is.
-        file: can seek and begins with "fLaC"; read beside `decoder` only once that has failed.
+        file: gives the file, which can seek and begins with "fLaC"; asked for only when `decoder` has failed or ended,
+            as both may share one position.
         info: the file's metadata.
         reopen: makes a decoder for a part of the file.
+        where: tells up to which byte of the file `decoder` has read.
     """
 
-    def __init__(self, decoder: FileDecoder, file: BinaryIO, info: StreamInfo, reopen: Open) -> None:
+    def __init__(
+        self,
+        decoder: FileDecoder,
+        file: Callable[[], BinaryIO],
+        info: StreamInfo,
+        *,
+        reopen: Open,
+        where: Callable[[], int],
+    ) -> None:
         self._decoder, self._file, self._stream, self._reopen = decoder, file, info, reopen
         self.info: AudioInfo = decoder.info
         self.failure: str | None = None
@@ -35,12 +50,14 @@ class FlacDecoder:
         self._silent = 0  # samples to give before decoding goes on
         self._search_from = info.audio_start  # byte position behind the last frame that was tried
         self._num_lost, self._num_places, self._first_lost = 0, 0, 0
+        self._where = where
+        self._is_followed: bool | None = None  # by another FLAC file; None where that is not known yet
 
     @property
     def damage(self) -> str | None:
-        """What is silent because it could not be decoded."""
+        """What is silent because it could not be decoded, or not read because it is another recording."""
         if not self._num_places:
-            return None
+            return FOLLOWED if self._is_followed else None
         rate = self.info.sample_rate
         places = "in one place" if self._num_places == 1 else f"in {self._num_places} places, the first"
         return (
@@ -54,6 +71,8 @@ class FlacDecoder:
             block = self._silence(num_samples) if self._silent else self._decode(num_samples)
             if len(block) or not self._is_broken or not self._go_on():
                 self._position += len(block)
+                if len(block) == 0 and self._is_followed is None:
+                    self._is_followed = self._finds_another()
                 return block
 
     def seek(self, sample: int) -> None:
@@ -64,6 +83,15 @@ class FlacDecoder:
             self._position = max(sample, self._origin)
         except UndecodableError:
             self._seek_frame(sample)
+
+    def _finds_another(self) -> bool:
+        """Whether somebody has appended another FLAC file: its beginning lies about where decoding has ended."""
+        if self._origin or self._position != self.info.num_samples:
+            return False
+        begin = max(self._stream.audio_start, self._where() - READ_AHEAD_BYTES)
+        file = self._file()
+        file.seek(begin)
+        return BEGINNING.search(file.read(2 * READ_AHEAD_BYTES)) is not None
 
     @property
     def _is_broken(self) -> bool:
@@ -89,7 +117,7 @@ class FlacDecoder:
     def _go_on(self) -> bool:
         """Decode from the next frame on that is whole; whether there is one."""
         reason = self.failure
-        for frame in find_frames(self._file, self._stream, self._search_from):
+        for frame in find_frames(self._file(), self._stream, self._search_from):
             self._search_from = frame.position + 1
             if frame.first_sample >= self._position and self._open_at(frame):
                 self._silent = frame.first_sample - self._position
@@ -104,10 +132,11 @@ class FlacDecoder:
 
     def _open_at(self, frame: Frame) -> bool:
         """Make the decoder one that begins with this frame; whether it can be decoded."""
-        pieces = self._stream.pieces_from(frame.position, size_bytes(self._file))
+        file = self._file()
+        pieces = self._stream.pieces_from(frame.position, size_bytes(file))
         try:
-            self._reopen(SplicedFile(self._file, pieces)).read(1)
-            self._decoder = self._reopen(SplicedFile(self._file, pieces))
+            self._reopen(SplicedFile(file, pieces)).read(1)
+            self._decoder = self._reopen(SplicedFile(file, pieces))
             self._origin = frame.first_sample
         except UndecodableError:
             return False
@@ -115,7 +144,7 @@ class FlacDecoder:
 
     def _seek_frame(self, sample: int) -> None:
         before = None
-        for frame in find_frames(self._file, self._stream, self._stream.audio_start):
+        for frame in find_frames(self._file(), self._stream, self._stream.audio_start):
             if frame.first_sample > sample:
                 break
             before = frame

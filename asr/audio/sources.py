@@ -92,6 +92,7 @@ def _second_try(
     file: _File, error: UndecodableError, stack: ExitStack, damage: str | None = None, *, counted: bool = True
 ) -> tuple[Layout, OpenSource]:
     """Look for audio behind other bytes in what libsndfile does not open; else say why it cannot be read."""
+    file = file.left_to_python()
     if (reason := explain(file.file, file.name)) is not None:
         raise AudioError(f"{file.name}: cannot be decoded: {reason}") from error
     if damage is not None:
@@ -131,7 +132,11 @@ def _open_stream(file: _File, pieces: tuple[Piece, ...] | None, stack: ExitStack
     if view is not None:
         view.seek(0)
     decoder = open_file(file.readable() if view is None else view)
-    return decoder if stream_info is None else FlacDecoder(decoder, seekable, stream_info, open_file)
+    if stream_info is None:
+        return decoder
+    where = file.tell if view is None else view.tell
+    again = file.again if view is None else lambda: seekable
+    return FlacDecoder(decoder, again, stream_info, reopen=open_file, where=where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,22 @@ class _File:
     name: str
     file: BinaryIO
     has_descriptor: bool
+
+    def tell(self) -> int:
+        """Up to where it has been read."""
+        return os.lseek(self.file.fileno(), 0, os.SEEK_CUR) if self.has_descriptor else self.file.tell()
+
+    def again(self) -> BinaryIO:
+        """The file for Python to read beside libsndfile: without a buffer, which would not know of moved positions."""
+        if not self.has_descriptor:
+            return self.file
+        return cast(BinaryIO, open(self.file.fileno(), "rb", buffering=0, closefd=False))
+
+    def left_to_python(self) -> _File:
+        """The file when libsndfile has given it up, with a buffer that knows nothing from before."""
+        if not self.has_descriptor:
+            return self
+        return _File(self.name, open(self.file.fileno(), "rb", closefd=False), has_descriptor=False)
 
     def readable(self) -> BinaryIO | int:
         """What to give to soundfile, at its beginning."""

@@ -15,7 +15,9 @@ WRITTEN = ("words.ctm", "tokens.ctm", "alignment.jsonl", "unaligned.jsonl", "tex
 
 def align(
     model: ModelArgument = None,
-    manifest: Annotated[Path | None, typer.Argument(help="Utterances with their texts.", show_default=False)] = None,
+    manifest: Annotated[
+        Path | None, typer.Argument(metavar="MANIFEST", help="Utterances with their texts.", show_default=False)
+    ] = None,
     model_option: ModelOption = None,
     output_dir: Annotated[
         Path | None,

@@ -32,7 +32,8 @@ WRITTEN = ("calibration.json", "reliability.png")
 def calibrate(
     model: ModelArgument = None,
     manifest: Annotated[
-        Path | None, typer.Argument(help="Utterances with references, not trained on.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="MANIFEST", help="Utterances with references, not trained on.", show_default=False),
     ] = None,
     model_option: ModelOption = None,
     output_dir: Output = None,

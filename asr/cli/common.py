@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Commands take the model as their first argument or as -m, as `transcribe` does; `given_model` tells them apart.
 ModelArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[MODEL]", help="Such as runs/digits/model; left out with -m.", show_default=False),
+    typer.Argument(metavar="MODEL", help="Such as runs/digits/model; left out with -m.", show_default=False),
 ]
 ModelOption = Annotated[
     Path | None,

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from asr.recognizer import Recognizer
     from asr.scoring.assessment import Assessment, Comparison
 
-Manifests = Annotated[list[Path] | None, typer.Argument(help="Manifests with references.", show_default=False)]
+Manifests = Annotated[
+    list[Path] | None, typer.Argument(metavar="MANIFEST", help="Manifests with references.", show_default=False)
+]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def inspect(
     model: ModelArgument = None,
     audio: Annotated[
-        Path | None, typer.Argument(help="A recording, or a manifest (.jsonl).", show_default=False)
+        Path | None, typer.Argument(metavar="AUDIO", help="A recording, or a manifest (.jsonl).", show_default=False)
     ] = None,
     model_option: ModelOption = None,
     output_dir: Annotated[

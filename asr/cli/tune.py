@@ -59,7 +59,7 @@ class Outcome:
 def tune(
     model: ModelArgument = None,
     manifest: Annotated[
-        Path | None, typer.Argument(help="A development set with references.", show_default=False)
+        Path | None, typer.Argument(metavar="MANIFEST", help="A development set with references.", show_default=False)
     ] = None,
     model_option: ModelOption = None,
     emissions: Annotated[
