@@ -284,7 +284,7 @@ def _portable_path(utterance: Utterance, directory: Path) -> str:
     if not utterance.audio_filepath:
         raise LineError("expected the path of an audio file in 'audio_filepath', got ''")
     path = Path(utterance.audio_filepath).absolute()
-    return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
+    return path.relative_to(directory).as_posix() if path.is_relative_to(directory) else str(path)
 
 
 def _shorten(text: str, limit: int = 60) -> str:

@@ -38,6 +38,7 @@ def test_characters_are_the_text_only_where_there_are_no_words(audio, tmp_path):
 DIALECTS = {
     "semicolons, decimal commas": 'id;audio;text;duration\na;one.wav;"ja; nein";0,75\n',
     "semicolons, decimal points": "id;audio;text;duration\na;one.wav;ja, nein;0.75\n",
+    "Excel's first line": "sep=;\r\nid;audio;text;duration\r\na;one.wav;ja, nein;0,75\r\n",
     "tabs in csv": "id\taudio\ttext\tduration\na\tone.wav\tja, nein\t0.75\n",
     "bars": 'id|audio|text|duration\na|one.wav|ja, "nein|0.75\n',
     "byte-order mark": '\ufeffid,audio,text,duration\na,one.wav,"ja, nein",0.75\n',

@@ -1,7 +1,7 @@
 """Rows of CSV and TSV files as people and programs write them: the separator is found, stray blanks are dropped.
 
 csv: separated by commas, semicolons (where the comma is a decimal mark), tabs or bars; fields in double quotes where
-    needed (RFC 4180). A bar, as LJSpeech has it, knows no quotes.
+    needed (RFC 4180); Excel's first line `sep=;` counts. A bar, as LJSpeech has it, knows no quotes.
 tsv: separated by tabs, no quotes, one line a row.
 
 Blanks around a cell are none of its content: SpeechBrain writes a space behind each comma.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,10 @@ def find_separator(path: Path, format: str, rate: Callable[[list[str]], int]) ->
     """
     if format == "tsv":
         return "\t"
-    first = next((line for line in _text(path).splitlines() if line.strip()), "")
+    text, said = _text(path)
+    if said:
+        return said
+    first = next((line for line in text.splitlines() if line.strip()), "")
     return max(SEPARATORS, key=lambda separator: rate(_first_cells(first, separator)))
 
 
@@ -61,7 +65,7 @@ def _tsv_rows(path: Path) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, separator: str, faults: Faults) -> Iterator[Row]:
-    reader = _reader(_text(path), separator)
+    reader = _reader(_text(path)[0], separator)
     while True:
         start = reader.line_num + 1
         try:
@@ -93,8 +97,12 @@ def _first_cells(line: str, separator: str) -> list[str]:
         return []
 
 
-def _text(path: Path) -> str:
+def _text(path: Path) -> tuple[str, str]:
+    """The text of a file, and the separator that Excel's first line `sep=;` says, blank then; else the empty string."""
     try:
-        return decode(read_bytes(path))
+        text = decode(read_bytes(path))
     except EncodingFaultError as fault:
         raise CorpusError(f"{path}:{fault.number}: {fault}") from fault
+    if match := re.match(rf"sep=([{''.join(SEPARATORS)}])(?=[\r\n])", text, re.IGNORECASE):
+        return text[match.end() :], match[1]
+    return text, ""
