@@ -140,6 +140,12 @@ def test_a_folder_with_all_that_was_left_out(recordings, tmp_path):
     assert not (tmp_path / "out.left-out.jsonl").exists(), "of an earlier import"
 
 
+def test_an_import_into_its_own_folder_can_be_repeated(recordings):
+    for _ in range(2):
+        invoke("import", "folder", recordings, "-o", recordings / "all.jsonl", "--skip-bad")
+    assert len(read_manifest(recordings / "all.jsonl")) == 2
+
+
 def test_previews_write_nothing(recordings, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     result = invoke("import", "folder", recordings, "--skip-bad", "--preview", "-n", "1")

@@ -114,7 +114,7 @@ def import_corpus(
     from asr.files import refuse_same_file
 
     if output is not None and output.exists():
-        refuse_same_file(output, source.rglob("*") if source.is_dir() else [source])
+        refuse_same_file(output, _files_read(format, source))
     single = Columns(id_column, audio_column, text_column, duration_column, speaker_column)
     chosen = _columns(columns, single)
     faults, bar = Faults(skip=skip_bad), sys.stderr.isatty()
@@ -145,6 +145,20 @@ def _refuse_idle(format: str, audio_root: Path | None, layout: str, speakers_fro
         raise ConfigError("--audio-root does nothing for folder: recordings are looked for in the folder itself")
     if format != "folder" and (layout != "auto" or speakers_from_folders):
         raise ConfigError(f"--layout and --speakers-from-folders belong to folder; {format} has none")
+
+
+def _files_read(format: str, source: Path) -> list[Path]:
+    """The files of a source that say what is in it; recordings besides, where it is a folder of them."""
+    if not source.is_dir():
+        return [source]
+    if format == "folder":
+        from asr.data.exchange.folder import survey
+
+        contents = survey(source)
+        return [*contents.recordings, *contents.texts, *contents.transcripts, *contents.metadata]
+    from asr.data.exchange.kaldi import KALDI_FILES
+
+    return [source / name for name in KALDI_FILES]
 
 
 def _columns(names: str | None, single: "Columns") -> "Columns":
