@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from asr.errors import ConfigError
 from asr.options import Conflict, check, difference, from_json, option, to_json
 
 __all__ = ["difference", "from_json", "to_json"]  # from asr/options.py; the others are made here
@@ -370,11 +368,13 @@ def register() -> None:
 
 
 def resolve(config: DictConfig, schema: type[Schema]) -> Schema:
-    """Hydra's composed config as the plain dataclasses of its schema, every interpolation resolved, all in range."""
-    try:
-        resolved = OmegaConf.to_object(config)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
+    """Hydra's composed config as the plain dataclasses of its schema, every interpolation resolved.
+
+    Raises:
+        ConfigError: an option is out of its range, or does not go with others.
+        OmegaConfBaseException: a value is missing, or an interpolation leads nowhere; asr/cli/compose.py explains it.
+    """
+    resolved = OmegaConf.to_object(config)
     assert isinstance(resolved, schema)
     check(resolved)
     return resolved

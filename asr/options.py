@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from asr.errors import ConfigError
 
 Schema = TypeVar("Schema")
+SUGGESTIONS = 3  # names, at most, that a message suggests
 ALLOWED, LATER = "allowed", "later"  # keys of a field's metadata
 
 
@@ -216,7 +217,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message that names the nearest of the known names; empty where none is near."""
     lowered = {each.lower(): each for each in known}
     near = difflib.get_close_matches(name.lower(), lowered, n=1)
-    return f"; did you mean {lowered[near[0]]}?" if near else ""
+    near = near or [each for each in lowered if len(name) > 1 and name.lower() in each][:SUGGESTIONS]
+    return f"; did you mean {either(lowered[each] for each in near)}?" if near else ""
 
 
 # ---- JSON -----------------------------------------------------------------------------------------------------------

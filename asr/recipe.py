@@ -28,12 +28,17 @@ class RecipeCode:
 def load_recipe(name: str) -> RecipeCode:
     """Load `recipes/<name>/prepare.py`, which may import its neighbours relatively."""
     directory = resource_directory("recipes") / name
-    if not (directory / "prepare.py").is_file():
+    if not is_prepared(name):
         raise ConfigError(f"the recipe {name!r} has no prepare.py: nothing to prepare, train on your manifests")
     package = f"asr_recipe_{name}"
     _load(package, directory / "__init__.py", is_package=True)
     module = _load(f"{package}.prepare", directory / "prepare.py", is_package=False)
     return RecipeCode(directory, module.prepare, getattr(module, "BENCHMARK_OPTION", ""))
+
+
+def is_prepared(name: str) -> bool:
+    """Whether a recipe makes manifests; else it trains on the user's own."""
+    return (resource_directory("recipes") / name / "prepare.py").is_file()
 
 
 def parse_options(kind: type[Options], options: Mapping[str, object]) -> Options:

@@ -248,7 +248,7 @@ def test_ctrl_c_is_acknowledged(monkeypatch, capsys):
 
     interrupted = typer.Typer()
     interrupted.command()(command)
-    monkeypatch.setattr("asr.cli.main.app", lambda: interrupted([]))
+    monkeypatch.setattr("asr.cli.main.app", lambda **_: interrupted([]))
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 130

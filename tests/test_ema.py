@@ -89,5 +89,5 @@ def test_what_is_validated_and_kept_is_the_average(corpus, tmp_path):  # noqa: F
 
 
 def test_a_wrong_option_is_a_config_error(corpus, tmp_path):  # noqa: F811
-    with pytest.raises(ConfigError, match=r"optim\.ema_decay: expected 0 or more and below 1, got 1\.5"):
+    with pytest.raises(ConfigError, match=r"optim\.ema_decay: expected a number, 0 or more and below 1, got 1\.5"):
         train_stage(configure(corpus, tmp_path / "run", "optim.ema_decay=1.5"))

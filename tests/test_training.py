@@ -213,7 +213,9 @@ def test_a_resumed_run_has_the_same_inspections(corpus, tmp_path, monkeypatch):
     ("option", "least"), [("log_every_steps", 1), ("checkpoint_steps", 0), ("inspect_every_steps", 0)]
 )
 def test_numbers_of_steps_that_make_no_sense(corpus, tmp_path, option, least):
-    with pytest.raises(ConfigError, match=rf"training\.{option}: expected {least} or more, got {least - 1}"):
+    with pytest.raises(
+        ConfigError, match=rf"training\.{option}: expected a whole number, {least} or more, got {least - 1}"
+    ):
         train_stage(configure(corpus, tmp_path / "run", f"training.{option}={least - 1}"))
 
 

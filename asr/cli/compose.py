@@ -1,14 +1,31 @@
 """A recipe's name and overrides -> config."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    InterpolationValidationError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+)
 
+from asr.cli.overrides import Space, read_overrides
 from asr.config import Config, register, resolve
 from asr.errors import ConfigError
+from asr.options import did_you_mean, either, expected
 from asr.resources import resource_directory
+
+CUSTOM = "custom"  # no recipe: one's own manifests, over the defaults
 
 
 def recipe_names() -> list[str]:
@@ -25,20 +42,131 @@ def _names(group: str) -> list[str]:
     return sorted(path.stem for path in (resource_directory("configs") / group).glob("*.yaml"))
 
 
+def acoustic_space() -> Space:
+    """What overrides of `asr train`, `run` and `prepare` may name."""
+    return Space(Config, group_names(resource_directory("configs")), appended=("recipe", "cluster"))
+
+
+def group_names(directory: Path) -> dict[str, list[str]]:
+    """The folders of configs in a directory, and what each holds."""
+    folders = sorted(path for path in directory.iterdir() if path.is_dir())
+    return {folder.name: names for folder in folders if (names := sorted(p.stem for p in folder.glob("*.yaml")))}
+
+
 def compose_recipe(recipe: str, overrides: Sequence[str]) -> Config:
-    """The resolved config of a recipe with `key=value` overrides."""
-    if recipe not in recipe_names():
-        raise ConfigError(f"expected a recipe, one of {', '.join(recipe_names())}; got {recipe!r}")
+    """The resolved config of a recipe with `key=value` overrides, each option in its range.
+
+    recipe: `custom` for the defaults alone.
+
+    Raises:
+        ConfigError: no such recipe or option, or a value that makes no sense.
+    """
+    given = read_overrides(with_recipe(recipe, overrides), acoustic_space())
+    return resolved(composed([text for each in given for text in each.texts()]))
+
+
+def with_recipe(recipe: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides of a command that names its recipe."""
+    known = [CUSTOM, *recipe_names()]
+    if recipe not in known:
+        near = did_you_mean(recipe, known)
+        raise ConfigError(f"expected a recipe, one of {either(known)}; got {recipe!r}{near}")
+    if doubled := [text for text in overrides if text.lstrip("+").startswith("recipe=")]:
+        raise ConfigError(f"expected one recipe, got {recipe} and {doubled[0]}")
+    return list(overrides) if recipe == CUSTOM else [f"+recipe={recipe}", *overrides]
+
+
+def composed(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
+    """Hydra's config of overrides that were read; `with_hydra` adds the section of its own."""
     register()
-    with initialize_config_dir(str(resource_directory("configs")), version_base="1.3"):
-        try:
-            return resolve(compose("config", overrides=[f"+recipe={recipe}", *overrides]), Config)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain(error)) from error
+    with composing(resource_directory("configs"), acoustic_space()):
+        return compose("config", overrides=list(overrides), return_hydra_config=with_hydra)
 
 
-def explain(error: Exception) -> str:
-    """Hydra's message without its internals."""
+def resolved(config: DictConfig) -> Config:
+    """The config as plain values, all in range; raises `ConfigError`."""
+    with explaining(acoustic_space()), open_dict(config):
+        config.pop("hydra", None)
+        return resolve(config, Config)
+
+
+def value_of(config: DictConfig, key: str) -> Any:
+    """The value of one option, interpolations resolved."""
+    with explaining(acoustic_space()):
+        return OmegaConf.select(config, key, throw_on_missing=True)
+
+
+def as_yaml(overrides: Sequence[str], kind: str, *, resolve: bool) -> str:
+    """A config as `--cfg` prints it. kind: job, hydra (Hydra's own section) or all; resolve: with values for ${…}."""
+    config = composed(overrides, with_hydra=True)
+    with explaining(acoustic_space()), open_dict(config):
+        if kind == "hydra":
+            return OmegaConf.to_yaml({"hydra": OmegaConf.to_container(config.hydra, resolve=resolve)})
+        if kind == "job":
+            del config["hydra"]
+        return OmegaConf.to_yaml(config, resolve=resolve)
+
+
+@contextmanager
+def composing(directory: Path, space: Space) -> Iterator[None]:
+    """Inside the block Hydra composes the configs of a directory; its errors are `ConfigError` in words of ours."""
+    with initialize_config_dir(str(directory), version_base="1.3"), explaining(space):
+        yield
+
+
+@contextmanager
+def explaining(space: Space) -> Iterator[None]:
+    """Turn errors of Hydra and OmegaConf into `ConfigError`."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, space)) from error
+
+
+def explain(error: Exception, space: Space) -> str:
+    """What to tell of an error of Hydra or OmegaConf. Most mistakes are found before: `asr/cli/overrides.py`."""
+    inner = next((e for e in (error, error.__cause__) if isinstance(e, OmegaConfBaseException)), None)
+    key = str(inner.full_key or "") if inner is not None else ""
+    where = f"{key}: " if key else ""
+    match inner:
+        case MissingMandatoryValue():
+            return f"{where}{_missing(key, space)}"
+        case InterpolationValidationError() if option := space.option(key):
+            return f"{where}expected {expected(option.hint, option.allowed)}, got a reference to something else"
+        case InterpolationKeyError() | InterpolationResolutionError() | UnsupportedInterpolationType():
+            return f"{where}{_interpolation(str(inner), space)}"
+        case GrammarParseError():
+            return f"{where}expected references such as ${{model.cell}}, got one that cannot be read"
+    if submitit := re.search(r"hydra/launcher/(submitit\w*)", str(error)):
+        return f'hydra/launcher: expected Hydra\'s submitit launcher for {submitit[1]}: pip install "blstm-asr[cluster]"'
+    if found := re.search(r"Could not delete from config. '(.*?)' does not exist", str(error)):
+        return f"~{found[1]}: expected a name that is there"
+    if found := re.search(r"Could not (?:override|append to config[^']*) '(.*?)'", str(error)):
+        return f"{found[1]}: unknown option{space.nearest(found[1])}"
+    if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '(.*)/(.*?)'", str(error))):
+        options = error.options or []
+        return f"{found[1]}: expected {either(options)}, got {found[2]!r}{did_you_mean(found[2], options)}"
+    return f"{where}{_first_sentence(error)}"
+
+
+def _missing(key: str, space: Space) -> str:
+    option = space.option(key)
+    noun = "manifests" if key in ("data.train", "data.dev", "augment.noise") else ""
+    noun = noun or (expected(option.hint, option.allowed) if option else "a value")
+    return f"expected {noun}, {key}={'[FILE.jsonl]' if noun == 'manifests' else 'VALUE'}, got none"
+
+
+def _interpolation(message: str, space: Space) -> str:
+    if found := re.search(r"Interpolation key '(.*?)' not found", message):
+        near = space.nearest(found[1])
+        return f"expected ${{OPTION}} of an option there is, got ${{{found[1]}}}{near}"
+    if found := re.search(r"Environment variable '(.*?)' not found", message):
+        return f"expected the environment variable {found[1]}, which is not set"
+    if found := re.search(r"Unsupported interpolation type (\S+)", message):
+        return f"expected ${{OPTION}}, ${{oc.env:NAME}} or ${{now:FORMAT}}, got ${{{found[1]}:…}}"
+    return "expected references such as ${model.cell}, got one that leads nowhere"
+
+
+def _first_sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    inner = str(error.__cause__).splitlines()[0] if error.__cause__ else ""
-    return "; ".join(dict.fromkeys(filter(None, [*lines[:2], inner])))
+    return lines[0] if lines else type(error).__name__

@@ -55,26 +55,25 @@ def compose_language(
     texts: Sequence[Path], dev: Sequence[Path], output: Path, overrides: Sequence[str]
 ) -> "LanguageConfig":
     """The resolved config of a run. Paths are not overrides: Hydra's grammar would trip over their characters."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from hydra import compose
 
-    from asr.cli.compose import explain
+    from asr.cli.compose import composing, explaining, group_names
+    from asr.cli.overrides import Space, read_overrides
     from asr.config import resolve
-    from asr.errors import ConfigError
     from asr.language_config import PRIMARY, LanguageConfig, register_language
     from asr.resources import resource_directory
 
     register_language()
-    with initialize_config_dir(str(resource_directory("configs") / "language"), version_base="1.3"):
-        try:
-            composed = compose(PRIMARY, overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain(error)) from error
+    directory = resource_directory("configs") / "language"
+    space = Space(LanguageConfig, group_names(directory))
+    given = read_overrides(overrides, space)
+    with composing(directory, space):
+        composed = compose(PRIMARY, overrides=[text for each in given for text in each.texts()])
     composed.texts = [str(readable(path)) for path in texts]
     composed.dev = [str(readable(path)) for path in dev]
     composed.run_dir = str(output)
-    return resolve(composed, LanguageConfig)
+    with explaining(space):
+        return resolve(composed, LanguageConfig)
 
 
 def readable(path: Path) -> Path:

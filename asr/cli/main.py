@@ -38,13 +38,12 @@ app = typer.Typer(
     "Begin with [bold]asr run digits[/], then [bold]asr transcribe FILE --model runs/digits/model[/].",
 )
 # What follows the command goes to Hydra: key=value, +recipe=…, -m, --cfg job.
-HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 RECIPES, EVALUATION, USE, DATA = "Recipes and training", "Evaluation", "Use and tuning", "Data"
 
 app.command(rich_help_panel=RECIPES)(run)
 app.command(rich_help_panel=RECIPES)(prepare)
-app.command(rich_help_panel=RECIPES, context_settings=HYDRA)(train)
+app.command(rich_help_panel=RECIPES)(train)
 app.command(rich_help_panel=EVALUATION)(evaluate)
 app.command(rich_help_panel=EVALUATION)(score)
 app.command(rich_help_panel=EVALUATION)(compare)
@@ -78,7 +77,7 @@ def main() -> None:
     """Run the command line; errors that a user can mend are printed without a traceback."""
     forgive_closed_pipes()
     try:
-        app()
+        app(prog_name="asr")
     except Interrupted as error:
         Console(stderr=True).print(str(error), highlight=False)
         sys.exit(INTERRUPTED)

@@ -1,26 +1,37 @@
 """`asr run`: a recipe from recordings to a scored transcript."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asr.cli.prepare import Overrides, Recipe, prepare_stage
+from asr.cli.jobs import Multirun, Request, Resolve, ShowConfig, carry_out
+from asr.cli.prepare import Overrides, prepare_stage
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from asr.config import Config
 
+Recipe = Annotated[
+    str, typer.Argument(help="A recipe: digits, mini_english, …; custom: your own manifests.", show_default=False)
+]
 WORST_SHOWN = 3
 EVALUATION_WORKERS = 2
 
 
-def run(recipe: Recipe, overrides: Overrides = None) -> None:
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    cfg: ShowConfig = None,
+    resolve: Resolve = False,
+) -> None:
     """Run a recipe: prepare, train, evaluate. What is done and unchanged is skipped; what was interrupted goes on.
 
     Everything lies in runs/RECIPE (or run_dir=…): config and environment, checkpoints, model, TensorBoard logs,
-    curves.png, and the results of each test set. With more epochs or other test sets the same directory goes on.
+    curves.png, and the results of each test set. With more epochs or other test sets the same directory goes on. The
+    recipe [bold]custom[/] is for manifests of your own.
 
     [bold]Examples[/]
 
@@ -28,12 +39,13 @@ def run(recipe: Recipe, overrides: Overrides = None) -> None:
 
         asr run digits data=fsdd run_dir=runs/digits-fsdd
 
-        asr run mini_english model=blstm_5x512 optim.lr=5e-4 run_dir=runs/bigger
-    """
-    from rich.console import Console
+        asr run custom data.train=train.jsonl data.dev=dev.jsonl data.test.mine=test.jsonl run_dir=runs/mine
 
-    from asr.cli.compose import compose_recipe
-    from asr.cli.train import train_stage
+        asr run mini_english model=blstm_5x512 optim.lr=5e-4,1e-3 run_dir=runs/bigger -m
+
+        asr run mini_english --cfg job
+    """
+    from asr.cli.compose import with_recipe
     from asr.errors import ConfigError
     from asr.launcher import detect_launch
 
@@ -42,9 +54,30 @@ def run(recipe: Recipe, overrides: Overrides = None) -> None:
             f"asr run is one process, {launch.launcher} started {launch.world_size}: call asr prepare once, then train "
             f"with several (-m asr train +recipe={recipe}), then evaluate (-m asr evaluate)"
         )
-    config = compose_recipe(recipe, overrides or [])
+    request = Request(with_recipe(recipe, overrides or []), multirun=multirun, show_config=cfg, resolve=resolve)
+    carry_out(request, run_one, check=find_run_inputs, may_launch=False)
+
+
+def find_run_inputs(config: "Config") -> None:
+    """See that what a run reads is there, but for what it makes itself."""
+    from asr.cli.inputs import find_inputs
+    from asr.recipe import is_prepared
+
+    find_inputs(config, unmade=Path(config.data.dir) if is_prepared(config.recipe) else None)
+
+
+def run_one(config: "Config") -> None:
+    """Prepare, train, evaluate and report one config."""
+    from rich.console import Console
+
+    from asr.cli.inputs import find_inputs
+    from asr.cli.train import train_stage
+    from asr.recipe import is_prepared
+
     console = Console()
-    prepare_stage(config)
+    if is_prepared(config.recipe):
+        prepare_stage(config)
+        find_inputs(config)
     model_dir = train_stage(config)
     results = evaluate_stage(config, model_dir, console)
     report(config, results, console)

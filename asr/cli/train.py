@@ -1,12 +1,12 @@
 """`asr train`: manifests -> model directory."""
 
-import os
-import sys
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from asr.cli.jobs import Multirun, Request, Resolve, ShowConfig, carry_out
 
 if TYPE_CHECKING:
     from asr.config import Config
@@ -39,19 +39,21 @@ def train(
     lr_from: float = FirstRate,
     lr_to: float = LastRate,
     lr_steps: int = NumRates,
+    multirun: Multirun = False,
+    cfg: ShowConfig = None,
+    resolve: Resolve = False,
 ) -> None:
     """Train a model. What is not overridden comes from the recipe and from asr/config.py.
 
-    The same command in the same run directory goes on where an interrupted run stopped. Options are Hydra's:
-    [bold]-m[/] trains once for each combination of comma-separated values, [bold]--cfg job[/] prints the config.
+    The same command in the same run directory goes on where an interrupted run stopped.
 
     [bold]Examples[/]
 
         asr train +recipe=digits
 
-        asr train data.train=\\[train.jsonl] data.dev=\\[dev.jsonl] run_dir=runs/mine model=blstm_5x512
+        asr train data.train=train.jsonl data.dev=dev.jsonl run_dir=runs/mine model=blstm_5x512
 
-        asr train +recipe=digits model.cell=lstm,gru -m
+        asr train +recipe=digits model.cell=lstm,gru run_dir=runs/cells -m
 
         asr train +recipe=mini_english --cfg job
 
@@ -62,45 +64,25 @@ def train(
         asr train --replay runs/mine/checkpoints/replay-00001234-77ab01fe77ab01fe.safetensors
     """
     if replay is not None:
-        replay_stage(replay, [*(overrides or []), *(["--find-lr"] if find_lr else [])])
+        others = {"--find-lr": find_lr, "-m": multirun, "--cfg": cfg is not None, "--resolve": resolve}
+        replay_stage(replay, [*(overrides or []), *(name for name, is_given in others.items() if is_given)])
         return
     rates = rates_to_try(lr_from, lr_to, lr_steps, wanted=find_lr)
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from omegaconf import DictConfig
+    request = Request(overrides or [], multirun=multirun, show_config=cfg, resolve=resolve)
+    carry_out(request, train_one if rates is None else partial(search_stage, rates=rates), check=find_train_inputs)
 
-    from asr.config import Config, register, resolve
-    from asr.errors import AsrError, ConfigError, Interrupted
-    from asr.resources import resource_directory
 
-    register()
-    sys.argv = ["asr train", *(overrides or [])]  # what Hydra reads, and what the run's records name
+def find_train_inputs(config: "Config") -> None:
+    """See that what a training reads is there; of a recipe's own test sets only those that were prepared need be."""
+    from asr.cli.inputs import find_inputs
 
-    if any(override.startswith("+cluster=") for override in overrides or []) and find_spec("submitit") is None:
-        raise ConfigError('+cluster: expected Hydra\'s submitit launcher, found none: pip install "blstm-asr[cluster]"')
+    find_inputs(config, with_tests=False)
+    find_inputs(config, unmade=Path(config.data.dir))
 
-    errors: list[AsrError] = []
-    command, here = sys.argv, os.getpid()
 
-    @hydra.main(config_path=str(resource_directory("configs")), config_name="config", version_base="1.3")
-    def job(composed: DictConfig) -> None:
-        if errors and isinstance(errors[-1], Interrupted):
-            return  # Ctrl-C ends a sweep, not one of its jobs
-        sys.argv = command  # a launcher's process on another machine has its own
-        try:
-            config = resolve(composed, Config)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                config.run_dir = str(Path(HydraConfig.get().runtime.output_dir))
-            train_stage(config) if rates is None else search_stage(config, rates)
-        except AsrError as error:
-            if os.getpid() != here:  # the launcher carries it home
-                raise
-            errors.append(error)  # Hydra would print a traceback, and end a sweep
-
-    job()
-    if errors:
-        raise errors[-1]
+def train_one(config: "Config") -> None:
+    """Train with one config of the command line."""
+    train_stage(config)
 
 
 def replay_stage(path: Path, overrides: list[str]) -> None:
@@ -154,6 +136,7 @@ def train_stage(config: "Config") -> Path:
     from asr.launcher import detect_launch
 
     with importing():
+        from asr.cli.inputs import find_inputs, read_manifests
         from asr.cli.stages import Stage
         from asr.config import Config, to_json
         from asr.data.corpus import checksum
@@ -164,6 +147,9 @@ def train_stage(config: "Config") -> Path:
 
     run_dir, launch = Path(config.run_dir), detect_launch()
     console = Console(quiet=not launch.is_leader)
+    find_inputs(config, with_tests=False)
+    if launch.is_leader:
+        read_manifests(config)
     manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
     checksums = {path: checksum(path) for path in manifests} if launch.is_leader else {}
     with locked(run_dir) if launch.is_leader else nullcontext():
