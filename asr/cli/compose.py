@@ -138,7 +138,7 @@ def explain(error: Exception, space: Space) -> str:
         case GrammarParseError():
             return f"{where}expected references such as ${{model.cell}}, got one that cannot be read"
     if submitit := re.search(r"hydra/launcher/(submitit\w*)", str(error)):
-        return f'hydra/launcher: expected Hydra\'s submitit launcher for {submitit[1]}: pip install "blstm-asr[cluster]"'
+        return f'hydra/launcher: {submitit[1]} needs Hydra\'s submitit launcher: pip install "blstm-asr[cluster]"'
     if found := re.search(r"Could not delete from config. '(.*?)' does not exist", str(error)):
         return f"~{found[1]}: expected a name that is there"
     if found := re.search(r"Could not (?:override|append to config[^']*) '(.*?)'", str(error)):
