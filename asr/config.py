@@ -31,6 +31,9 @@ class DataConfig:
     sample_rate: int = option(16000, at_least=1000, at_most=384_000)
     min_duration_seconds: float = option(0.05, at_least=0)
     max_duration_seconds: float = option(35.0, above=0)
+    # Utterances left out because something is wrong with them (audio that is missing, damaged or shorter than stated, a
+    # text that the model cannot spell or align), over all of a set: with more the run ends.
+    max_unusable_share: float = option(0.1, at_least=0, at_most=1)
     # padded audio in one batch, of all processes together; 0: one utterance a batch
     batch_seconds: float = option(160.0, at_least=0)
     sorted_epochs: int = option(0, at_least=0)  # so many first epochs go from short to long; 1: SortaGrad

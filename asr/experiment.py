@@ -21,6 +21,7 @@ from asr.model_directory import write_model
 from asr.recognizer import Recognizer
 from asr.training.acoustic_task import AcousticTask
 from asr.training.course import read_course
+from asr.training.dev_figures import describe_rates, figures_by_set
 from asr.training.fabric import build_fabric, processes_of
 from asr.training.loop import Trainer
 from asr.training.monitor import Monitor
@@ -60,15 +61,14 @@ def export(config: Config, run_dir: Path, run: Run, console: Console) -> Path:
     trainer = run.trainer
     chosen = trainer.choose_mean()
     exported = chosen.describe(trainer.task.criterion)
-    wer, cer = chosen.values["wer"], chosen.values["cer"]
     console.print(
-        f"exporting the {exported}: on the development set WER {wer:.2%}, CER {cer:.2%}",
+        f"exporting the {exported}: on the development set {describe_rates(chosen.values)}",
         highlight=False,
         soft_wrap=True,
     )
     model_dir = run_dir / "model"
     if trainer.processes.is_leader:
-        write_model(model_dir, model_files(config, run.recognizer), model_card(config, {"dev": chosen.values}))
+        write_model(model_dir, model_files(config, run.recognizer), model_card(config, figures_by_set(chosen.values)))
         trainer.result(chosen).write(run_dir)
     return model_dir
 
@@ -104,6 +104,8 @@ def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
         task_options(config, fabric.device),
         smoothing(config, recognizer, data.train),
         processes,
+        data.dev_sets,
+        data.drops,
     )
     course = processes.from_leader(read_course(run_dir, config.training.epochs))
     optimizer, schedule = build_optimizer(config.optim, recognizer.model), build_schedule(config.optim)

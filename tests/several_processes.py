@@ -4,7 +4,8 @@
 
 A job has a kind, a number of processes (world_size), a log and overrides; jobs are done one after the other, and the
 exit status of each, 0 or 1, is printed. Kinds: acoustic; stopped: acoustic, but the second process hears a signal after
-five steps; language; evaluate, with the command's arguments. Processes find each other as those of torchrun do.
+five steps; damaged: acoustic; unheard: acoustic, where the data is too large to be listened to before; language;
+evaluate, with the command's arguments. Processes find each other as those of torchrun do.
 """
 
 import json
@@ -18,6 +19,7 @@ import torch
 
 import asr.experiment  # imported once, before the processes part
 import asr.language_experiment  # noqa: F401
+from asr import training_data
 from asr.cli.compose import compose_recipe
 from asr.cli.lm_recurrent import compose_language
 from asr.cli.main import app
@@ -36,6 +38,8 @@ def train(kind: str, overrides: list[str]) -> None:
     torch.set_num_threads(1)
     if kind == "stopped" and os.environ["RANK"] == "1":
         stop_after(5)
+    if kind == "unheard":
+        training_data.HEARD_HOURS = 0.0
     if kind == "evaluate":
         app(["evaluate", *overrides], standalone_mode=False)
         return

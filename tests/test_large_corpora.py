@@ -33,7 +33,8 @@ from asr.data.manifest import read_manifest, write_manifest
 from asr.data.sampler import Draw
 from asr.data.shard_writer import ShardLimits, write_shards
 from asr.data.shards import ShardSet
-from asr.data.usable import Limits, Usable, find_usable, read_usable, write_usable
+from asr.data.usable import Limits, Usable, find_usable
+from asr.data.usable_file import read_usable, write_usable
 from asr.errors import AsrError, AudioError, CorpusError, Interrupted, ManifestError
 from asr.experiment import train
 from asr.files import sha256

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from test_training import SMALL, TEXTS, configure, corpus, losses  # noqa: F401  # a fixture
 from torch import nn
 
+from asr.data.manifest import read_manifest, write_manifest
 from asr.errors import ConfigError
 from asr.launcher import Launch, detect_launch
 from asr.processes import Processes
@@ -65,6 +66,9 @@ JOBS = [  # name of the run directory, processes, kind, overrides
     ("too-small", 2, "acoustic", ["model.batch_norm=true", "data.batch_seconds=0"]),
     ("exploding", 2, "acoustic", EXPLODING),
     *[(f"language-{n}", n, "language", LANGUAGE) for n in (1, 4)],
+    ("damaged-2", 2, "damaged", PLAIN),
+    *[(f"unheard-{n}", n, "unheard", [*PLAIN, "data.batch_seconds=0", "machine.cache_gib=0"]) for n in (1, 2)],
+    ("too-damaged", 2, "unheard", ["data.max_unusable_share=0.02", "machine.cache_gib=0"]),
     *[(f"evaluation-{n}", n, "evaluate", []) for n in (1, 3)],  # of plain-1's model, on the training set
 ]
 
@@ -94,10 +98,14 @@ def runs(tmp_path_factory):
     data = [sung_corpus(directory, name, texts, seed=1) for name, texts in (("train", TEXTS * 2), ("dev", TEXTS[:4]))]
     text = directory / "text"
     text.write_text("a cab\na bad cab\nadd a cab\nabba\n" * 30)
+    damaged = [damaged_copy(directory, manifest, number) for manifest, number in zip(data, (5, 1))]
     jobs = []
     for name, world_size, kind, overrides in JOBS:
         where = [*SMALL, *EXACT, f"data.train=[{data[0]}]", f"data.dev=[{data[1]}]", f"run_dir={directory / name}"]
         given = [*where, *overrides]
+        if kind in ("damaged", "unheard"):
+            given += [f"data.train=[{damaged[0]}]", f"data.dev=[{damaged[1]}]"]
+            given.insert(len(where), "data.max_unusable_share=0.25")
         if kind == "language":
             given = [str(text), str(directory / name), *overrides]
         if kind == "evaluate":
@@ -109,6 +117,17 @@ def runs(tmp_path_factory):
         [sys.executable, str(SCRIPT), str(directory / "jobs.json")], capture_output=True, text=True, check=True
     )
     return Runs(directory, [line == "1" for line in result.stdout.split()])
+
+
+def damaged_copy(directory: Path, manifest: Path, number: int) -> Path:
+    """The manifest with the audio of one utterance cut off."""
+    utterances = read_manifest(manifest)
+    audio = Path(utterances[number].audio_filepath)
+    cut = audio.with_name(f"cut-{audio.name}")
+    cut.write_bytes(audio.read_bytes()[:3000])
+    utterances[number] = replace(utterances[number], audio_filepath=str(cut))
+    write_manifest(directory / f"damaged-{manifest.name}", utterances)
+    return directory / f"damaged-{manifest.name}"
 
 
 def assert_same_losses(found, expected):
@@ -125,6 +144,23 @@ def test_several_processes_do_what_one_does(runs, kind, world_size):
     assert runs.said(name).count("epoch 1/2") == 1  # the leader speaks
     one, several = (load_file(runs.directory / f"{kind}-{n}" / "model" / "model.safetensors") for n in (1, world_size))
     assert all(torch.allclose(one[weight], several[weight], atol=1e-4) for weight in one)
+
+
+def test_several_processes_leave_out_the_same(runs):
+    """Where nobody listened before the first step, one process finds what the others have to hear of."""
+    assert_same_losses(runs.losses("unheard-2"), runs.losses("unheard-1"))
+    for name in ("damaged-2", "unheard-1", "unheard-2"):
+        assert runs.did_fail(name) == [False], runs.said(name)
+        rows = map(json.loads, (runs.directory / name / "dropped.jsonl").read_text().splitlines())
+        assert [(row["set"], row["id"]) for row in rows] == [("train", "train-5"), ("dev", "dev-1")]
+        assert len(re.findall(r"(train train-5|dev dev-1): ", runs.said(name))) == 2  # the leader alone, and once
+        last = json.loads((runs.directory / name / "history.jsonl").read_text().splitlines()[-1])
+        assert (last["utterances"], last["left_out"]) == (3, 1)
+
+
+def test_too_many_lost_end_all_processes(runs):
+    assert runs.did_fail("too-damaged") == [True]
+    assert "ManifestError: train: 1 of 24 utterances cannot be used" in runs.said("too-damaged")
 
 
 def test_a_run_goes_on_with_another_number_of_processes(runs):

@@ -137,6 +137,11 @@ class Corpus(Sequence[Utterance]):
         source, utterance = self._recent(index)
         return source.decode(utterance)
 
+    def part_of(self, index: int) -> int:
+        """The place among the addresses of the one that an utterance comes from."""
+        row = index if self._rows is None else int(self._rows[index])
+        return bisect_right(self._starts, row) - 1
+
     def has_audio(self, index: int) -> bool:
         """Whether its file, or its shard, is there."""
         source, utterance = self._recent(index)
@@ -157,7 +162,7 @@ class Corpus(Sequence[Utterance]):
 
     def _read(self, index: int) -> tuple[Source, Utterance]:
         row = index if self._rows is None else int(self._rows[index])
-        number = bisect_right(self._starts, row) - 1
+        number = self.part_of(index)
         source = self._sources[number]
         utterance = source.utterances[row - self._starts[number]]
         text = normalize(utterance.text, self._case)

@@ -35,6 +35,15 @@ from asr.text.tokens import Tokenizer
 from asr.types import Batch, Utterance
 
 
+class UnreadableUtteranceError(AudioError):
+    """An utterance's own audio cannot be read, as opposed to noise that is added to it."""
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(f"utterance {id}: {reason}")
+        self.id = id
+        self.reason = reason
+
+
 class AudioSource(Protocol):
     """Utterances and their audio by index, such as an `AudioStore`."""
 
@@ -58,11 +67,17 @@ class AudioSource(Protocol):
 
 
 class EncodedTexts(Sequence[list[int]]):
-    """The token ids of utterances' texts, made each time they are asked for: a large corpus has too many to keep."""
+    """The token ids of utterances' texts, made each time they are asked for: a large corpus has too many to keep.
 
-    def __init__(self, utterances: Sequence[Utterance], tokenizer: Tokenizer) -> None:
+    num_labels: (N,) tokens of each; a number below zero for a text without a target, whose ids are none.
+    """
+
+    def __init__(
+        self, utterances: Sequence[Utterance], tokenizer: Tokenizer, num_labels: NDArray[np.integer[Any]] | None = None
+    ) -> None:
         self.utterances = utterances
         self.tokenizer = tokenizer
+        self.num_labels = num_labels
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -74,7 +89,9 @@ class EncodedTexts(Sequence[list[int]]):
     def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
         """Encode one text, or those of a slice."""
         if isinstance(index, slice):
-            return [self.tokenizer.encode(utterance.text) for utterance in self.utterances[index]]
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if self.num_labels is not None and self.num_labels[index] < 0:
+            return []
         return self.tokenizer.encode(self.utterances[index].text)
 
 
@@ -131,8 +148,15 @@ class SpeechDataset:
     def __len__(self) -> int:
         return len(self.store)
 
+    def waveform(self, index: int) -> NDArray[np.float32]:
+        """(N,) an utterance's samples in [-1, 1]. Raises `UnreadableUtteranceError`."""
+        try:
+            return self.store.waveform(index)
+        except AudioError as error:
+            raise UnreadableUtteranceError(self.store.utterances[index].id, str(error)) from error
+
     def __getitem__(self, draw: Draw) -> Example:
-        """Load and augment one utterance."""
+        """Load and augment one utterance. Raises `UnreadableUtteranceError` for audio that cannot be read."""
         speech = self._speech(draw.index, draw.speed, draw.epoch)
         waveform = self._surround(speech, draw)
         if self.noise is not None:
@@ -147,7 +171,7 @@ class SpeechDataset:
 
     def _speech(self, index: int, speed: float, epoch: int) -> NDArray[np.float32]:
         """An utterance at its speed and in its room."""
-        waveform = change_speed(self.store.waveform(index), speed)
+        waveform = change_speed(self.waveform(index), speed)
         if self.reverberation is None:
             return waveform
         return self.reverberation(waveform, utterance_rng(self.seed, epoch, index, REVERBERATION_STREAM))
@@ -216,9 +240,19 @@ def load_batches(
     unreadable: takes the ids of utterances whose audio cannot be read, each with the reason, and the batches come
         without them. Without it such audio is an error.
     """
+    return (batch for batch in load_each(dataset, batches, num_workers, unreadable) if batch is not None)
+
+
+def load_each(
+    dataset: SpeechDataset,
+    batches: Sequence[Sequence[Draw]],
+    num_workers: int,
+    unreadable: dict[str, str] | None = None,
+) -> Iterator[Batch | None]:
+    """As `load_batches`, with None in the place of a batch of which nothing can be read."""
     load = partial(load_examples, dataset, unreadable=unreadable, num_threads=threads_a_batch(num_workers))
     loaded = map_ahead(load, batches, num_workers) if num_workers > 0 else map(load, batches)
-    yield from (collate(examples) for examples in loaded if examples)
+    return (collate(examples) if examples else None for examples in loaded)
 
 
 def threads_a_batch(num_workers: int) -> int:
@@ -246,8 +280,8 @@ def load_examples(
 def _load_example(dataset: SpeechDataset, draw: Draw, unreadable: dict[str, str] | None) -> Example | None:
     try:
         return dataset[draw]
-    except AudioError as error:
+    except UnreadableUtteranceError as error:
         if unreadable is None:
             raise
-        unreadable[dataset.store.utterances[draw.index].id] = str(error)
+        unreadable[error.id] = error.reason
         return None

@@ -1,38 +1,37 @@
-"""What of a corpus can be trained on: found once, by the doctor's cheap part, and kept in a file of the run.
+"""What of a corpus can be used: found once, by the doctor's cheap part, and by listening where that is not too long.
 
-A run that goes on reads the file, so that it knows its utterances at once, however many there are, and so that they
-are the same, whatever became of the audio meanwhile.
+Of training utterances without a target, whose text the model cannot spell or align, nothing can be learnt: they are
+left out. In a validation set they stay, with a number of labels of `NO_TARGET`: an error rate counts their words too.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from asr.data.audio_cache import Measured, ShortAudioError
 from asr.data.corpus import Corpus
 from asr.data.examination import Examination, Requirements
 from asr.data.findings import Finding
-from asr.files import replacing
+from asr.errors import ManifestError
 from asr.progress import track
 from asr.types import Seconds
 
-FORMAT = "asr-usable-1"
-ARRAYS = ("rows", "durations", "num_labels")
 NAMED_DROPS = 5  # utterances that messages name
+NO_TARGET = -1  # in the place of the number of labels
+LIMIT_CODES = ("too-short", "too-long")  # findings that leave out what the user wants left out: no fault of the data
+TARGET_CODES = ("out-of-alphabet", "unalignable")  # findings that leave an utterance without a target
+AUDIO_CODES = ("missing-audio", "unreadable-audio", "wrong-duration")  # findings that another file may mend
+REMEMBERED_FILES = 1000  # of utterances left out for their audio
 
-logger = logging.getLogger(__name__)
+FileState: TypeAlias = "tuple[int, int] | None"  # bytes and time of change; None where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,93 @@ class Usable:
 
     rows: NDArray[np.int32]  # (K,) indices of the usable ones, ascending
     durations: NDArray[np.float64]  # (K,) seconds
-    num_labels: NDArray[np.int32]  # (K,) tokens of their targets
+    num_labels: NDArray[np.int32]  # (K,) tokens of their targets; NO_TARGET
     label_counts: Mapping[int, int]  # token id -> how often it occurs in all of these targets
     drop_counts: Mapping[str, int]  # a finding's code -> how many were dropped for it
     first_drops: tuple[tuple[str, str], ...]  # id and message of the first that were dropped
+    no_target_counts: Mapping[str, int] = field(default_factory=dict)  # a finding's code -> how many have no target
+    first_without: tuple[tuple[str, str], ...] = ()  # id and message of the first of these
+    dropped_files: Mapping[str, FileState] = field(default_factory=dict)  # of the first dropped for their audio
+
+    @property
+    def num_faulty(self) -> int:
+        """Utterances left out because something is wrong with them."""
+        return sum(number for code, number in self.drop_counts.items() if code not in LIMIT_CODES)
+
+
+class UsableBuilder:
+    """Collects what is found of the utterances of a corpus."""
+
+    def __init__(self, corpus: Corpus, on_drop: Callable[[Finding], None]) -> None:
+        self.corpus = corpus
+        self.on_drop = on_drop
+        self.num_labels = np.zeros(len(corpus), dtype=np.int32)
+        self.is_kept = np.zeros(len(corpus), dtype=bool)
+        self.label_counts: Counter[int] = Counter()
+        self.drop_counts: Counter[str] = Counter()
+        self.first_drops: list[tuple[str, str]] = []
+        self.no_target_counts: Counter[str] = Counter()
+        self.first_without: list[tuple[str, str]] = []
+        self.dropped_files: dict[str, FileState] = {}
+
+    @classmethod
+    def of(cls, found: Usable, corpus: Corpus, on_drop: Callable[[Finding], None]) -> UsableBuilder:
+        """Go on from what was found."""
+        builder = cls(corpus, on_drop)
+        builder.is_kept[found.rows] = True
+        builder.num_labels[found.rows] = found.num_labels
+        builder.label_counts.update(found.label_counts)
+        builder.drop_counts.update(found.drop_counts)
+        builder.first_drops += found.first_drops
+        builder.no_target_counts.update(found.no_target_counts)
+        builder.first_without += found.first_without
+        builder.dropped_files |= found.dropped_files
+        return builder
+
+    def keep(self, row: int, target: Sequence[int]) -> None:
+        """Take an utterance, with its target."""
+        self.is_kept[row] = True
+        self.num_labels[row] = len(target)
+        self.label_counts.update(target)
+
+    def keep_without_target(self, row: int, finding: Finding) -> None:
+        """Take an utterance of which only the words count."""
+        self.is_kept[row] = True
+        self.num_labels[row] = NO_TARGET
+        self.no_target_counts[finding.code] += 1
+        if len(self.first_without) < NAMED_DROPS:
+            self.first_without.append((finding.utterance_id, finding.message))
+
+    def forget_target(self, row: int, target: Sequence[int]) -> None:
+        """Take back the target of an utterance that was kept."""
+        self.num_labels[row] = 0
+        self.label_counts.subtract(target)
+
+    def drop(self, row: int, finding: Finding) -> None:
+        """Leave an utterance out."""
+        self.is_kept[row] = False
+        self.drop_counts[finding.code] += 1
+        if len(self.first_drops) < NAMED_DROPS:
+            self.first_drops.append((finding.utterance_id, finding.message))
+        if finding.code in AUDIO_CODES and len(self.dropped_files) < REMEMBERED_FILES:
+            path = self.corpus[row].audio_filepath
+            self.dropped_files[path] = file_state(path)
+        self.on_drop(finding)
+
+    def finish(self) -> Usable:
+        """What was found."""
+        rows = np.flatnonzero(self.is_kept).astype(np.int32)
+        return Usable(
+            rows,
+            self.corpus.durations[rows],
+            self.num_labels[rows],
+            +self.label_counts,
+            self.drop_counts,
+            tuple(self.first_drops),
+            self.no_target_counts,
+            tuple(self.first_without),
+            self.dropped_files,
+        )
 
 
 def find_usable(
@@ -61,31 +143,80 @@ def find_usable(
     limits: Limits,
     on_drop: Callable[[Finding], None],
     *,
+    needs_targets: bool = True,
     show_progress: bool = False,
 ) -> Usable:
-    """Sort out what cannot be trained on, without opening audio; `on_drop` hears of each such utterance why.
+    """Sort out what cannot be used, without opening audio; `on_drop` hears of each such utterance why.
 
-    Durations are the manifest's. Takes a minute for some 700,000 utterances.
+    needs_targets: leave out what has no target. Durations are the manifest's. Takes a minute for some 700,000
+    utterances.
     """
-    is_kept = np.zeros(len(corpus), dtype=bool)
-    num_labels = np.zeros(len(corpus), dtype=np.int32)
-    label_counts: Counter[int] = Counter()
-    drop_counts: Counter[str] = Counter()
-    first_drops: list[tuple[str, str]] = []
-    for index in track(range(len(corpus)), "checking utterances", shown=show_progress):
-        found = _look(corpus, index, requirements, limits)
-        if isinstance(found, Finding):
-            drop_counts[found.code] += 1
-            if len(first_drops) < NAMED_DROPS:
-                first_drops.append((found.utterance_id, found.message))
-            on_drop(found)
+    builder = UsableBuilder(corpus, on_drop)
+    for row in track(range(len(corpus)), "checking utterances", shown=show_progress):
+        found = _look(corpus, row, requirements, limits)
+        if not isinstance(found, Finding):
+            builder.keep(row, found)
+        elif needs_targets or found.code not in TARGET_CODES:
+            builder.drop(row, found)
         else:
-            is_kept[index] = True
-            num_labels[index] = len(found)
-            label_counts.update(found)
-    rows = np.flatnonzero(is_kept).astype(np.int32)
-    durations, num_labels = corpus.durations[rows], num_labels[rows]
-    return Usable(rows, durations, num_labels, label_counts, drop_counts, tuple(first_drops))
+            builder.keep_without_target(row, found)
+    return builder.finish()
+
+
+def hear_usable(
+    corpus: Corpus,
+    found: Usable,
+    measured: Measured,
+    requirements: Requirements,
+    on_drop: Callable[[Finding], None],
+    *,
+    needs_targets: bool = True,
+) -> Usable:
+    """Sort out what listening to the usable utterances has shown to be of no use, too. Arguments as `find_usable`.
+
+    That is audio that cannot be decoded or is shorter than the manifest says, and where it is shorter within rounding,
+    what then leaves too few frames for the target.
+    """
+    builder = UsableBuilder.of(found, corpus, on_drop)
+    for place, row in enumerate(found.rows.tolist()):
+        utterance, num_labels = corpus[row], int(found.num_labels[place])
+        sick = Examination([utterance])
+        heard = replace(utterance, duration=int(measured.lengths[place]) / requirements.sample_rate)
+        if (error := measured.failures.get(place)) is not None:
+            code = "wrong-duration" if isinstance(error, ShortAudioError) else "unreadable-audio"
+            sick.add(code, 0, str(error), drop=True)
+        elif (
+            num_labels == NO_TARGET
+            or heard.duration >= utterance.duration
+            or sick.look_at_target(0, heard, requirements) is not None
+        ):
+            continue
+        if num_labels != NO_TARGET:
+            builder.forget_target(row, requirements.tokenizer.encode(utterance.text))
+        if needs_targets or error is not None:
+            builder.drop(row, sick.findings[0])
+        else:
+            builder.keep_without_target(row, sick.findings[0])
+    return builder.finish()
+
+
+def refuse_too_many(
+    name: str, counts: Mapping[str, int], first: Sequence[tuple[str, str]], num_utterances: int, max_share: float
+) -> None:
+    """Raise `ManifestError` where more of a set than `max_share` cannot be used.
+
+    counts: reason -> number of utterances left out for it; first: id and message of the first ones.
+    """
+    number = sum(count for code, count in counts.items() if code not in LIMIT_CODES)
+    if number <= max_share * num_utterances:
+        return
+    reasons = ", ".join(f"{count} {code}" for code, count in counts.items() if code not in LIMIT_CODES)
+    examples = "".join(f"\n  {id}: {message}" for id, message in first[:NAMED_DROPS])
+    raise ManifestError(
+        f"{name}: {number} of {num_utterances} utterances cannot be used ({reasons}), {number / num_utterances:.1%}, "
+        f"where data.max_unusable_share allows {max_share:.1%}. `asr check` lists what is wrong with a manifest: mend "
+        f"or remove these utterances, or raise data.max_unusable_share. The first:{examples}"
+    )
 
 
 def _look(corpus: Corpus, index: int, requirements: Requirements, limits: Limits) -> tuple[int, ...] | Finding:
@@ -104,64 +235,15 @@ def _look(corpus: Corpus, index: int, requirements: Requirements, limits: Limits
     return sick.findings[0]
 
 
-def write_usable(path: Path, sets: Mapping[str, Usable], key: str) -> None:
-    """Write what was found of several corpora; `key` says of which, and what was required of them."""
-    tensors = {f"{name}.{part}": getattr(found, part) for name, found in sets.items() for part in ARRAYS}
-    counts = {
-        name: {
-            "label_counts": list(found.label_counts.items()),  # JSON's keys are strings
-            "drop_counts": dict(found.drop_counts),
-            "first_drops": found.first_drops,
-        }
-        for name, found in sets.items()
-    }
-    metadata = {"format": FORMAT, "key": key, "crc32": _crc32(tensors), "counts": json.dumps(counts)}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)
-
-
-def read_usable(path: Path, key: str) -> dict[str, Usable] | None:
-    """What `write_usable` wrote; None where there is none, it is of something else, or it is damaged.
-
-    Arrays are views of the file, so that of a large corpus only those parts come into memory that are looked at.
-    """
-    if not path.is_file():
-        return None
+def file_state(path: str) -> FileState:
+    """What of a file changes when it is mended."""
     try:
-        metadata, tensors = _mapped(path)
-        if (metadata["format"], metadata["key"]) != (FORMAT, key):
-            logger.warning("%s is of other data or requirements; it is made anew", path)
-            return None
-        if metadata["crc32"] != _crc32(tensors):
-            raise ValueError("its checksum is wrong")
-        _, tensors = _mapped(path)  # anew: all of the first view was looked at
-        return {name: _usable(name, tensors, counts) for name, counts in json.loads(metadata["counts"]).items()}
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s is damaged (%s); it is made anew", path, error)
+        state = Path(path).stat()
+    except OSError:
         return None
+    return state.st_size, state.st_mtime_ns
 
 
-def _mapped(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-    """Metadata and arrays; torch maps a file, where safetensors' numpy reader copies it."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        return file.metadata() or {}, tensors
-
-
-def _usable(name: str, tensors: Mapping[str, NDArray[Any]], counts: Mapping[str, Any]) -> Usable:
-    return Usable(
-        tensors[f"{name}.rows"],
-        tensors[f"{name}.durations"],
-        tensors[f"{name}.num_labels"],
-        dict(counts["label_counts"]),
-        counts["drop_counts"],
-        tuple((id, message) for id, message in counts["first_drops"]),
-    )
-
-
-def _crc32(tensors: Mapping[str, NDArray[Any]]) -> str:
-    """Of all values together, in the order of their names."""
-    checksum = 0
-    for name in sorted(tensors):
-        checksum = zlib.crc32(np.ascontiguousarray(tensors[name]).data, checksum)
-    return str(checksum)
+def changed_files(found: Usable) -> list[str]:
+    """The files of utterances left out for their audio that are not now what they were then."""
+    return [path for path, state in found.dropped_files.items() if file_state(path) != state]

@@ -10,12 +10,14 @@ from typing import overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.markup import escape
 from torch import Tensor, nn
 
 from asr.augment import NOBODY, SpecAugment, Surroundings, SurroundingsPlanner, draw_speeds
-from asr.ctc import LabelSmoothing, blank_share, check_targets, ctc_loss
+from asr.ctc import LabelSmoothing, blank_share, check_targets, ctc_loss, required_frames
 from asr.data.ahead import map_ahead
-from asr.data.dataset import SpeechDataset, collate, load_batches, load_examples, threads_a_batch
+from asr.data.dataset import Example, SpeechDataset, collate, load_each, load_examples, threads_a_batch
+from asr.data.late_drops import LateDrops, SetSize
 from asr.data.sampler import (
     EVERYTHING_SHUFFLED,
     Curriculum,
@@ -26,12 +28,13 @@ from asr.data.sampler import (
     plan_epoch,
     plan_in_order,
 )
-from asr.errors import ConfigError
+from asr.errors import ConfigError, ManifestError
 from asr.features import Filterbank
 from asr.models.normalization import SequenceBatchNorm
 from asr.processes import ALONE, Processes
 from asr.recognizer import Recognizer
 from asr.scoring.errors import Score, score
+from asr.training.dev_figures import DevSet, error_figures
 from asr.training.task import Step, Validation
 from asr.types import Batch
 
@@ -64,7 +67,8 @@ class JudgedBatch:
     """What a batch of the validation set came to."""
 
     hypotheses: dict[str, str]  # by id
-    nats: float
+    nats: float  # of the utterances with a target, as `num_labels`
+    num_labels: int
     num_blanks: float
     num_frames: int
 
@@ -134,6 +138,8 @@ class AcousticTask:
         options: AcousticOptions,
         label_smoothing: LabelSmoothing | None = None,
         processes: Processes = ALONE,
+        dev_sets: Sequence[DevSet] = (),
+        drops: LateDrops | None = None,
     ) -> None:
         self.recognizer = recognizer
         self.spec_augment = spec_augment
@@ -142,8 +148,13 @@ class AcousticTask:
         self.device = device
         self.options = options
         self.label_smoothing = label_smoothing.to(device) if label_smoothing is not None else None
-        self.criterion = _checked_criterion(options.criterion)
+        has_words = any(utterance.text.split() for utterance in dev.store.utterances)
+        self.criterion = _checked_criterion(options.criterion) if has_words else "loss"
         self.processes = processes
+        self.dev_sets = dev_sets
+        self.drops = drops or LateDrops({"train": SetSize(len(train)), "dev": SetSize(len(dev))})
+        without = np.flatnonzero(dev.num_labels < 0).tolist()
+        self._without_target = frozenset(dev.store.utterances[place].id for place in without)
         self.features: Filterbank = recognizer.features.to(device)
         self.can_divide = not any(isinstance(module, SequenceBatchNorm) for module in recognizer.model.modules())
         if options.microbatch_seconds and not self.can_divide:
@@ -213,8 +224,20 @@ class AcousticTask:
         yield from map_ahead(self._load_step, items, workers) if workers > 0 else map(self._load_step, items)
 
     def _load_step(self, draws: Sequence[Draw]) -> Step:
+        """This process's share of a batch. Utterances that cannot be read are not in it.
+
+        Their labels still count among those that the loss is divided by, which the other processes could not know.
+        """
         num_labels = sum(map(self.train_data.num_target_labels, draws))
-        return Step([self.load_whole(part) for part in self._parts(draws)], num_labels)
+        loaded = [self.load_whole(part) for part in self._parts(draws)]
+        parts = [batch for batch in loaded if batch is not None]
+        if not parts and not self.can_divide and not self.processes.is_alone:
+            raise ManifestError(
+                f"nothing of this process's share of a batch can be read ({self.describe(draws)}), and batch norm "
+                "needs an utterance in each process: `asr check` lists what is wrong with a manifest; mend or remove "
+                "it, or use model.layer_norm=true instead"
+            )
+        return Step(parts, num_labels)
 
     def _parts(self, draws: Sequence[Draw]) -> list[list[Draw]]:
         """This process's share of a batch, cut into what is computed at once."""
@@ -224,11 +247,27 @@ class AcousticTask:
         parts = fill_batches([self._seconds(draw) for draw in share], range(len(share)), limit)
         return [[share[place] for place in part] for part in parts]
 
-    def load_whole(self, item: Sequence[Draw]) -> Batch:
-        """Load, augment and pad draws as one batch."""
+    def load_whole(self, item: Sequence[Draw]) -> Batch | None:
+        """Load, augment and pad draws as one batch, without those that cannot be read; None when none can."""
         num_threads = threads_a_batch(self.options.num_workers)
-        batch = collate(load_examples(self.train_data, item, num_threads=num_threads))
+        unreadable = self.drops.found["train"]
+        examples = load_examples(self.train_data, item, unreadable, num_threads)
+        examples = [example for example in examples if self._can_align(example)]
+        if len(examples) < len(item):
+            self.drops.check("train")
+        if not examples:
+            return None
+        batch = collate(examples)
         return batch.pin_memory() if self.device.type == "cuda" else batch  # a copy from there does not stop the queue
+
+    def _can_align(self, example: Example) -> bool:
+        """Whether there are frames enough for the target. By the manifest there were, but audio may be shorter."""
+        num_frames = self.features.num_frames(len(example.waveform))
+        num_outputs = self.recognizer.model.frontend.num_output_frames(num_frames)
+        needed = required_frames(example.target)
+        if num_outputs < needed:
+            self.drops.found["train"][example.id] = f"its audio makes {num_outputs} frames, its text needs {needed}"
+        return num_outputs >= needed
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The CTC loss of a batch in nats, summed over its utterances."""
@@ -278,29 +317,38 @@ class AcousticTask:
         plan = [
             [Draw(i, 0) for i in batch] for batch in plan_in_order(self.dev_data.durations, self.options.batch_seconds)
         ]
-        mine = load_batches(self.dev_data, self.processes.share(plan), self.options.num_workers)
-        judged = self.processes.gather([self._judge(batch.to(self.device)) for batch in mine])
+        mine = load_each(self.dev_data, self.processes.share(plan), self.options.num_workers, self.drops.found["dev"])
+        gathered = self.processes.gather([None if batch is None else self._judge(batch) for batch in mine])
+        notes = [_note(*drop) for drop in self.drops.exchange(self.processes)]
+        judged = [batch for batch in gathered if batch is not None]
         texts = {id: text for batch in judged for id, text in batch.hypotheses.items()}
-        result = score({utterance.id: utterance.text for utterance in self.dev_data.store.utterances}, texts)
+        heard = [utterance for utterance in self.dev_data.store.utterances if utterance.id in texts]
+        result = score({utterance.id: utterance.text for utterance in heard}, texts)
+        sets = self.dev_sets or [DevSet("dev", frozenset(texts), len(self.dev_data))]
         values = {
-            "loss": sum(batch.nats for batch in judged) / max(1, int(self.dev_data.num_labels.sum())),
-            "wer": result.wer,
-            "cer": result.cer,
-            "said_share": result.characters.hypothesis_length / max(1, result.characters.reference_length),
+            "loss": sum(batch.nats for batch in judged) / max(1, sum(batch.num_labels for batch in judged)),
+            **error_figures(result, sets),
             "blank_share": sum(b.num_blanks for b in judged) / max(1, sum(b.num_frames for b in judged)),
         }
-        return Validation(values, self._samples(result), [ALL_BLANK_HINT] if values["blank_share"] > ALL_BLANK else [])
+        if length := result.characters.reference_length:
+            values["said_share"] = result.characters.hypothesis_length / length
+        if values["blank_share"] > ALL_BLANK and values["words"]:
+            notes.append(ALL_BLANK_HINT)
+        return Validation(values, self._samples(result), notes)
 
     def _judge(self, batch: Batch) -> JudgedBatch:
+        batch = batch.to(self.device)
         log_probs, lengths = self.recognizer.emissions(batch.waveforms, batch.waveform_lengths)
-        nats = float(ctc_loss(log_probs, lengths, batch.targets, batch.target_lengths).sum())
+        counted = torch.tensor([id not in self._without_target for id in batch.ids])
+        losses = ctc_loss(log_probs, lengths, batch.targets, batch.target_lengths).cpu()[counted]
         decoded = self.recognizer.decoder.decode(log_probs, lengths, batch.ids)
         num_frames = int(lengths.sum())
         return JudgedBatch(
-            dict(zip(batch.ids, (hypothesis.text for hypothesis in decoded))),
-            nats,
-            float(blank_share(log_probs, lengths)) * num_frames,
-            num_frames,
+            hypotheses=dict(zip(batch.ids, (hypothesis.text for hypothesis in decoded))),
+            nats=float(losses.sum()),
+            num_labels=int(batch.target_lengths.cpu()[counted].sum()),
+            num_blanks=float(blank_share(log_probs, lengths)) * num_frames,
+            num_frames=num_frames,
         )
 
     def _samples(self, result: Score) -> list[tuple[str, str]]:
@@ -315,6 +363,10 @@ class AcousticTask:
 
     def restore(self, carried: Mapping[str, Tensor]) -> None:
         """Nothing was carried."""
+
+
+def _note(name: str, id: str, reason: str) -> str:
+    return f"[yellow]left out from here on[/]: {name} {escape(id)}: {escape(reason)}"
 
 
 def _checked_criterion(name: str) -> str:

@@ -25,6 +25,7 @@ from asr.training.run_directory import CONFIG
 NOT_COMPARED = ("run_dir", "machine", "scoring", "data.name", "data.dir", "data.options", "manifests", "contents")
 # What may change between stopping and going on, as it says nothing about the steps and epochs that are done.
 CHANGEABLE = (
+    "data.max_unusable_share",
     "data.test",
     "decoding",
     "optim.restart_share",

@@ -60,7 +60,14 @@ class Gradients:
                 nats += self.passes(part, work.num_labels, step, number)
             if not work.parts:
                 self.sum.begin()
+                self._clear()
             return self.sum.finish(nats)
+
+    def _clear(self) -> None:
+        """Zero gradients: what a process has of which no utterance is in the batch, alone or with others."""
+        for parameter in self.task.model.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
 
     def passes(self, part: object, num_labels: int, step: int, number: int = 0) -> Tensor:
         """Add the gradient of one part, in this process alone; returns its loss in nats."""

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from asr.errors import OutputError
 from asr.files import replacing, write_text
+from asr.training.dev_figures import describe_parts
 
 HISTORY = "history.jsonl"
 ORDER = {"step": "step", "epoch": "epoch", "inspection": "step"}  # kind of record -> what says whether it came before
@@ -162,6 +163,10 @@ def epoch_line(epoch: int, num_epochs: int, values: dict[str, float], is_best: b
     """One epoch in one line."""
     number = f"{epoch:{len(str(num_epochs))}d}/{num_epochs}"
     columns = "  ".join(form.format(values[name]) for name, form in COLUMNS.items() if name in values)
+    if values.get("words") == 0:
+        columns = f"no words  {columns}"
+    if parts := describe_parts(values):
+        columns += f"  ({parts})"
     losses = f"loss {values['train_loss']:.3f}  dev {values['loss']:.3f}"
     return f"epoch {number}  {losses}  {columns}{'  [green]best[/]' if is_best else ''}"
 
@@ -205,6 +210,7 @@ def _plot_criterion(axis: Any, epochs: Sequence[dict[str, Any]]) -> None:
 def _plot(
     axis: Any, records: Sequence[dict[str, Any]], name: str, label: str, scale: float, alpha: float = 1.0
 ) -> None:
+    records = [record for record in records if name in record]  # a set without words has no error rate
     marker = "o" if 0 < len(records) < 3 else None  # one point makes no line
     axis.plot(
         [record["step"] for record in records],

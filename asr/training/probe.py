@@ -49,7 +49,7 @@ class ProbedTask(Protocol):
         ...
 
     def load_whole(self, item: Sequence[Any]) -> Any:
-        """The batch of draws."""
+        """The batch of draws; None when none of them can be read."""
         ...
 
 
@@ -119,7 +119,9 @@ def _runs_out(task: ProbedTask, gradients: Gradients, step: int, draws: Sequence
         with _no_trace(gradients), statistics_of_this_process():
             missing = MOMENTS if step == 0 else 0
             moments = [torch.empty_like(p) for p in gradients.task.model.parameters() for _ in range(missing)]
-            gradients.passes(task.load_whole(draws), len(draws), step)
+            batch = task.load_whole(draws)
+            if batch is not None:  # else nothing of it can be read
+                gradients.passes(batch, len(draws), step)
             del moments
             return False
     except (MemoryError, RuntimeError) as error:  # CUDA's is a RuntimeError
