@@ -63,8 +63,8 @@ def _for_normalize(
     code: str, findings: Sequence[Finding], lines: Sequence[Line], manifests: Sequence[Path]
 ) -> dict[str, str]:
     """The first manifest with such a finding, the name of its better self, and --lang where digits need it."""
-    places = [finding.place for finding in findings if finding.code == code]
-    first = next((manifest for manifest in manifests if places and places[0].startswith(f"{manifest}:")), manifests[0])
+    place = next(finding.place for finding in findings if finding.code == code)
+    first = next((m for m in manifests if place == str(m) or place.startswith(f"{m}:")), manifests[0])
     with_digits = {finding.index for finding in findings if finding.code == "digits"}
     needs_lang = any(lines[index].utterance.lang is None for index in with_digits if index is not None)
     normal = first.with_name(f"{first.name.removesuffix(first.suffix)}-normal.jsonl")

@@ -87,7 +87,11 @@ class Examination:
     def look_at_writing(self, case: Case) -> None:
         """Find what a model of sounds would have to learn besides: figures, signs, punctuation, mixed capitals."""
         texts = [utterance.text for utterance in self.utterances]
-        is_mixed = case == "keep" and any(map(_has_small, texts)) and any(map(_has_capitals, texts))
+        has_capitals = case == "keep" and any(map(_has_capitals, texts))
+        is_mixed = has_capitals and any(map(_has_small, texts))
+        if has_capitals and not is_mixed:
+            message = "all letters are capitals: a model will write such, and scores small ones as errors"
+            self.findings.append(Finding("capitals", "", message, place=self.places[0].rpartition(":")[0]))
         for index, text in enumerate(texts):
             found = features(text)
             if is_mixed and _has_capitals(text):

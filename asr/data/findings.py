@@ -17,7 +17,7 @@ Errors are wrong or cannot be used, warnings want a look, notes are for the reco
 - digits (warning): the text has figures, which are said in words. Left; `asr data normalize` spells them out.
 - signs (warning): %, €, & or [: said as words, or notes that nobody says. Left, for a person to mend.
 - poor-audio (warning): clipped, beyond full scale, or channels that cancel each other. Left.
-- capitals (note): the text has capitals, in a manifest that has small letters too. Left; as digits.
+- capitals (note): the text has capitals where others have small letters; or, once, all letters are. Left; as digits.
 - punctuation (note): the text has punctuation, which nobody says. Left; as digits.
 - shared-speaker, shared-text (note): two of the manifests have speakers, or texts, in common. Left; `asr data split`.
 - empty-text, unusual-rate (note): nothing is said; characters a second are far from the others'. Left.
