@@ -323,6 +323,7 @@ class Config:
     recipe: str = option("custom", not_empty=True)
     run_dir: str = option(MISSING, not_empty=True)
     seed: int = option(1, at_least=0, at_most=LARGEST_SEED)
+    fit: list[str] = option([])  # options that follow from the amount of speech: see asr/fitting.py
     data: DataConfig = field(default_factory=DataConfig)
     text: TextConfig = field(default_factory=TextConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)

@@ -17,7 +17,7 @@ LAYERS = [
     {"training", "recognizer", "evaluation", "inspection", "alignment"}
     | {"writers", "model_directory", "report", "results"},
     {"config", "options", "recipe", "benchmarks", "model_card", "builders", "decoder_builder", "training_builders"}
-    | {"training_data", "initial_model", "experiment", "batch_replay", "lr_search"}
+    | {"training_data", "fitting", "initial_model", "experiment", "batch_replay", "lr_search"}
     | {"language_config", "language_builders", "language_experiment"},
     {"", "__main__", "cli"},  # "" is asr/__init__.py, the public face
 ]

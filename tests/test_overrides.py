@@ -11,7 +11,7 @@ from asr.config import to_json
 from asr.errors import ConfigError
 from asr.options import difference
 
-DATA = ["data.train=[t.jsonl]", "data.dev=[d.jsonl]"]
+DATA = ["data.train=[t.jsonl]", "data.dev=[d.jsonl]", "model=blstm_4x320", "augment=none"]
 FOREIGN = ("Hydra", "hydra", "omegaconf", "override", "Override", "mismatched", "token", "struct", "full_key", "\n")
 
 
@@ -89,15 +89,15 @@ WRONG = [
     ("=3", "expected KEY=VALUE, such as data.train=[train.jsonl], got '=3'"),
     ("optim.lr", "optim.lr: expected a value, optim.lr=VALUE without spaces around =, got none"),
     ("optim.lr =3", "optim.lr: expected no space around =, got 'optim.lr =3'"),
-    ("model=blstm_9x", "model: expected awd_blstm_4x320, bgru_4x320, blstm_2x128"),
-    ("model=lstm_4x51", "model: expected awd_blstm_4x320, bgru_4x320, blstm_2x128"),
+    ("model=blstm_9x", "model: expected auto, awd_blstm_4x320, bgru_4x320"),
+    ("model=lstm_4x51", "model: expected auto, awd_blstm_4x320, bgru_4x320"),
     ("features=mfcc", "features: expected graves123, logmel40, logmel80 or mfcc39, got 'mfcc'; did you mean mfcc39?"),
     (
         "features=deltas",
         "features: expected graves123, logmel40, logmel80 or mfcc39, got 'deltas'; features.deltas=VALUE",
     ),
-    ("model={cell:gru}", "model: expected awd_blstm_4x320"),
-    ("model=glob(zzz*)", "model: expected a glob that matches among awd_blstm_4x320"),
+    ("model={cell:gru}", "model: expected auto, awd_blstm_4x320"),
+    ("model=glob(zzz*)", "model: expected a glob that matches among auto, awd_blstm_4x320"),
     ("text=upper", "text: expected one of its options, such as text.case=VALUE, got 'upper'"),
     ("text={case:upper}", "text: expected one of its options, such as text.case=VALUE, got '{case:upper}'"),
     ("optim.lr=fast", "optim.lr: expected a number, above 0 and up to 1000, got 'fast'"),

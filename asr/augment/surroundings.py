@@ -23,9 +23,9 @@ SHORTEST_GAP_SECONDS = 0.2
 NOBODY = -1  # instead of the index of an utterance
 
 # Pauses hold nothing at all, noise at a level relative to the speech, or what lies between the words already.
-ZEROS_SHARE, NOISE_SHARE, SOUND_SHARE = 0.25, 0.35, 0.15  # the rest: like the background
-QUIETEST_DB, LOUDEST_DB = -65.0, -6.0
-JOINED_GAIN_DB = 10.0  # another speaker is so much louder or softer at most
+ZEROS_SHARE, NOISE_SHARE, SOUND_SHARE = 0.15, 0.45, 0.2  # the rest: like the background
+QUIETEST_DB, LOUDEST_DB = -60.0, -3.0
+JOINED_GAIN_DB = 15.0  # another speaker is so much louder or softer at most
 SOUND_LEVEL_DB = (-60.0, -10.0)  # of what is no speech, below full scale
 
 

@@ -22,6 +22,7 @@ from omegaconf.errors import (
 from asr.cli.overrides import Space, read_overrides
 from asr.config import Config, register, resolve
 from asr.errors import ConfigError
+from asr.fitting import not_overridden
 from asr.options import did_you_mean, either, expected
 from asr.resources import resource_directory
 
@@ -62,7 +63,8 @@ def compose_recipe(recipe: str, overrides: Sequence[str]) -> Config:
         ConfigError: no such recipe or option, or a value that makes no sense.
     """
     given = read_overrides(with_recipe(recipe, overrides), acoustic_space())
-    return resolved(composed([text for each in given for text in each.texts()]))
+    texts = [text for each in given for text in each.texts()]
+    return resolved(composed(texts), texts)
 
 
 def with_recipe(recipe: str, overrides: Sequence[str]) -> list[str]:
@@ -83,11 +85,16 @@ def composed(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfi
         return compose("config", overrides=list(overrides), return_hydra_config=with_hydra)
 
 
-def resolved(config: DictConfig) -> Config:
-    """The config as plain values, all in range; raises `ConfigError`."""
+def resolved(config: DictConfig, overrides: Sequence[str]) -> Config:
+    """The config as plain values, all in range; raises `ConfigError`.
+
+    overrides: that it was composed with. What they set is not left to be fitted to the data.
+    """
     with explaining(acoustic_space()), open_dict(config):
         config.pop("hydra", None)
-        return resolve(config, Config)
+        plain = resolve(config, Config)
+    plain.fit = not_overridden(plain.fit, overrides)
+    return plain
 
 
 def value_of(config: DictConfig, key: str) -> Any:

@@ -83,7 +83,7 @@ def carry_out(
         return
     found = [composed(job.overrides, with_hydra=True) for job in jobs]
     launcher = str(found[0].hydra.runtime.choices[LAUNCHER])
-    configs = [resolved(config) for config in found]
+    configs = [resolved(config, job.overrides) for config, job in zip(found, jobs)]
     for config in configs:
         check(config)
     if launcher != HERE:
@@ -239,7 +239,9 @@ def launch(jobs: Sequence[Job], configs: Sequence["Config"], action: Callable[["
 
 def _elsewhere(action: Callable[["Config"], Any], command: list[str], config: Any) -> None:
     """A run in a launcher's process, which has another command line than the one that the run's records name."""
+    from hydra.core.hydra_config import HydraConfig
+
     from asr.cli.compose import resolved
 
     sys.argv = command
-    action(resolved(config))
+    action(resolved(config, [str(text) for text in HydraConfig.get().overrides.task]))

@@ -9,6 +9,8 @@ import typer
 from asr.cli.jobs import Multirun, Request, Resolve, ShowConfig, carry_out
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from asr.config import Config
 
 Overrides = typer.Argument(None, metavar="[+recipe=NAME] [KEY=VALUE]…", help="Config overrides.", show_default=False)
@@ -117,10 +119,19 @@ def search_stage(config: "Config", rates: list[float]) -> None:
     """Try learning rates; the run directory stays free for a run with any of them."""
     from rich.console import Console
 
+    from asr.fitting import fit_run
     from asr.launcher import detect_launch
     from asr.lr_search import find_learning_rate
 
-    find_learning_rate(config, Path(config.run_dir), rates, Console(quiet=not detect_launch().is_leader))
+    console = Console(quiet=not detect_launch().is_leader)
+    tell(console, fit_run(config, Path(config.run_dir)))
+    find_learning_rate(config, Path(config.run_dir), rates, console)
+
+
+def tell(console: "Console", line: str | None) -> None:
+    """Print a line as it is, unless there is none."""
+    if line is not None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def train_stage(config: "Config") -> Path:
@@ -140,6 +151,7 @@ def train_stage(config: "Config") -> Path:
         from asr.cli.stages import Stage
         from asr.config import Config, to_json
         from asr.data.corpus import checksum
+        from asr.fitting import fit_run
         from asr.model_directory import TOKENIZER, WEIGHTS
         from asr.training.claim import claim, export_inputs
         from asr.training.run_lock import locked
@@ -150,6 +162,7 @@ def train_stage(config: "Config") -> Path:
     find_inputs(config, with_tests=False)
     if launch.is_leader:
         read_manifests(config)
+    tell(console, fit_run(config, run_dir))
     manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
     checksums = {path: checksum(path) for path in manifests} if launch.is_leader else {}
     with locked(run_dir) if launch.is_leader else nullcontext():
@@ -157,7 +170,7 @@ def train_stage(config: "Config") -> Path:
             claimed = claim(run_dir, {**to_json(config), "manifests": checksums}, to_json(Config()))
             config.training.epochs = claimed.epochs
             for note in claimed.notes:
-                console.print(note, highlight=False, markup=False, soft_wrap=True)
+                tell(console, note)
         stage, inputs = Stage(run_dir / "trained.json"), export_inputs(to_json(config))
         if not stage.is_done(inputs):
             with importing():

@@ -28,6 +28,7 @@ from asr.features.kaldi import (
     WINDOW_NAMES,
     Count,
     cosine_matrix,
+    level_weights,
     mel_matrix,
     num_frames,
     window_function,
@@ -82,6 +83,7 @@ class Filterbank(nn.Module):
 
     window: Tensor  # (frame_length_samples,) at int16 scale
     filters: Tensor  # (2 * num_bins, num_mels, padded): each row twice, for real and imaginary part
+    level_weights: Tensor  # (num_mels,)
     cosines: Tensor  # (num_mels, num_ceps), both padded, "mfcc" only
     mean: Tensor  # (F,), normalize="global" and "adaptive" only
     std: Tensor  # (F,), normalize="global" and "adaptive" only
@@ -131,6 +133,8 @@ class Filterbank(nn.Module):
         self._filter_groups = _filter_groups(mels)
         filters = _padded(mels.T.repeat_interleave(2, dim=0), num_rows=2 * mels.shape[1])
         self.register_buffer("filters", filters, persistent=False)
+        weights = level_weights(num_mels, sample_rate, low_freq, high_freq, preemphasis)
+        self.register_buffer("level_weights", weights, persistent=False)
         self._num_mels = self._num_columns = num_mels
         if name == "mfcc":
             _expect_range("num_ceps", num_ceps, 1, num_mels)
@@ -250,9 +254,9 @@ class Filterbank(nn.Module):
                 target.copy_(result.view(target.shape))
 
     def _row_features(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, frame_length_samples) -> (R, number of static features), and levels (R,): ln energy over all filters.
+        """(R, frame_length_samples) -> (R, number of static features), and levels (R,).
 
-        Overwrites `rows`.
+        The level is ln energy, pre-emphasis taken back. Overwrites `rows`.
         """
         centred = rows.sub_(rows.mean(1, keepdim=True))
         windowed = rows.new_empty(len(rows), self.fft_size)
@@ -267,7 +271,7 @@ class Filterbank(nn.Module):
         for bins, mels in self._filter_groups:
             torch.mm(squares[:, bins], self.filters[bins, mels], out=log_mel[:, mels])
         log_mel.clamp_(min=EPSILON)
-        levels = log_mel[:, : self._num_mels].sum(1).log_()
+        levels = (log_mel[:, : self._num_mels] * self.level_weights).sum(1).log_()
         log_mel.log_()
         features = (log_mel @ self.cosines if self.name == "mfcc" else log_mel)[:, : self._num_columns]
         return self._with_energy(features, centred) if self.use_energy else features, levels

@@ -15,6 +15,7 @@ from asr.errors import ConfigError
 WINDOW_NAMES = ("povey", "hamming", "hanning", "rectangular", "blackman")
 INT16_SCALE = 2.0**15  # Kaldi computes on int16 sample values; a power of two, so that scaling is exact
 EPSILON = float(np.finfo(np.float32).eps)  # Kaldi's floor under every logarithm
+LOWEST_SPEECH_HERTZ = 100.0
 CEPSTRAL_LIFTER = 22.0  # Kaldi's and HTK's default
 
 Count = TypeVar("Count", int, Tensor, npt.NDArray[np.int64])
@@ -59,6 +60,24 @@ def mel_matrix(
             f"filters {empty} contain no frequency bin. Use fewer mels or a longer frame_length_ms"
         )
     return filters
+
+
+def level_weights(
+    num_mels: int, sample_rate: int, low_freq: float = 20.0, high_freq: float = 0.0, preemphasis: float = 0.97
+) -> Tensor:
+    """What each filter's energy counts for in the level of a frame: (num_mels,) float32.
+
+    The filters add up to one at every frequency, so that the sum of their energies is the frame's. Pre-emphasis is
+    taken back: it lifts hiss by 20 dB above vowels. What lies below 100 Hz, where hum and rumble are, counts nothing.
+    """
+    nyquist = sample_rate / 2
+    top_freq = high_freq if high_freq > 0 else nyquist + high_freq
+    edges = torch.linspace(_mel(low_freq), _mel(top_freq), num_mels + 2, dtype=torch.float64)
+    hertz = 700.0 * torch.expm1(edges[1:-1] / 1127.0)
+    gains = 1.0 + preemphasis**2 - 2.0 * preemphasis * torch.cos(2.0 * math.pi * hertz / sample_rate)
+    audible = hertz >= LOWEST_SPEECH_HERTZ
+    weights = torch.where(audible, 1.0 / gains, 0.0) if bool(audible.any()) else torch.ones_like(hertz)
+    return weights.float()
 
 
 @overload

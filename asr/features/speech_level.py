@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 # A frame counts as speech within this range below the reference level, the mean level weighted by energy. Vowels make
-# the reference; weak consonants lie 20 to 25 dB below it. Half weight at the end of the range, over a few decibels:
-# a hard edge would let rounding decide.
-SPEECH_RANGE_DB = 20.0
+# the reference, and they and strong consonants lie within the range; a wider one would take in more of the noise of a
+# poor recording. Half weight at its end, and less over a few decibels: a hard edge would let rounding decide.
+SPEECH_RANGE_DB = 14.0
 EDGE_DB = 2.0
 
 NEPERS_PER_DB = math.log(10.0) / 10.0  # of power

@@ -22,7 +22,18 @@ from asr.training.run_directory import CONFIG
 
 # Where a run lies, what it runs on and how its results are scored; where its corpus was found (that it is the same is
 # seen by the checksums of the manifests). An option's name stands for all below it.
-NOT_COMPARED = ("run_dir", "machine", "scoring", "data.name", "data.dir", "data.options", "manifests", "contents")
+# Which options were fitted to the data is no option itself: what they became is compared.
+NOT_COMPARED = (
+    "run_dir",
+    "machine",
+    "scoring",
+    "fit",
+    "data.name",
+    "data.dir",
+    "data.options",
+    "manifests",
+    "contents",
+)
 # What may change between stopping and going on, as it says nothing about the steps and epochs that are done.
 CHANGEABLE = (
     "data.max_unusable_share",
@@ -98,6 +109,12 @@ def _change(run_dir: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -
         notes += _describe(there, asked, changes, epoch, restart=restart)
     write_json(run_dir / CONFIG, asked)
     return Claim(epochs, tuple(notes))
+
+
+def begun_config(run_dir: Path) -> dict[str, Any] | None:
+    """The config of the run in a directory, or None where none has trained a step."""
+    path = run_dir / CONFIG
+    return _read_config(path) if path.is_file() and _holds_step(run_dir) else None
 
 
 def export_inputs(config: Mapping[str, Any]) -> dict[str, Any]:
