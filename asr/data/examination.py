@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from asr.data.audio_cache import ROUNDED_SECONDS
 from asr.data.audit import Measurement
 from asr.data.findings import Finding
 from asr.errors import AudioError, TextError
@@ -20,8 +21,6 @@ from asr.text.tokenizer import Tokenizer
 from asr.text.written import features
 from asr.types import Seconds, Utterance
 
-# Durations in manifests are rounded, up or down, to 0.1 s.
-DURATION_TOLERANCE_SECONDS = 0.1 + 1e-6
 # -60 dB of full scale: 33 steps of 16-bit audio, less than the noise of any room.
 SILENCE_PEAK = 10 ** (-60 / 20)
 # Five robust standard deviations of the logarithm. A normal distribution has one in 1.7 million beyond them.
@@ -137,7 +136,7 @@ class Examination:
             self.add("silent", index, f"silence, but the text is {_quote(utterance.text)}", drop=True)
         excess = utterance.duration - measurement.duration
         # The stretch of a longer file may end where it likes, as long as the file goes on till there.
-        if excess > DURATION_TOLERANCE_SECONDS or (measurement.whole_file and -excess > DURATION_TOLERANCE_SECONDS):
+        if excess > ROUNDED_SECONDS or (measurement.whole_file and -excess > ROUNDED_SECONDS):
             message = f"the manifest says {utterance.duration:g} s, the audio has {measurement.duration:.3f} s"
             self.add("wrong-duration", index, message, duration=round(measurement.duration, 3))
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from asr.audio import AudioInfo
 from asr.data.archives import whole_directory
-from asr.data.examination import DURATION_TOLERANCE_SECONDS
+from asr.data.audio_cache import ROUNDED_SECONDS
 from asr.data.exchange.faults import Faults
 from asr.data.exchange.records import Record, measure_utterances, read_lines, seconds, some, to_utterances
 from asr.errors import CorpusError
@@ -113,7 +113,7 @@ def kaldi_tables(utterances: Sequence[Utterance], infos: Mapping[str, AudioInfo]
 def check_inside(utterance: Utterance, info: AudioInfo) -> None:
     """Raise `CorpusError` for an utterance that reaches past the end of its recording."""
     end = utterance.offset + utterance.duration
-    if end > seconds(info) + DURATION_TOLERANCE_SECONDS:
+    if end > seconds(info) + ROUNDED_SECONDS:
         raise CorpusError(
             f"utterance {utterance.id!r}: it ends at {end:g} s, its recording {utterance.audio_filepath} at "
             f"{seconds(info):g} s; `asr check --fix` mends manifests"
@@ -297,8 +297,7 @@ def _genders(utterances: Iterable[Utterance]) -> list[str]:
 def _are_whole_files(utterances: Sequence[Utterance], infos: Mapping[str, AudioInfo]) -> bool:
     uses = Counter(utterance.audio_filepath for utterance in utterances)
     return max(uses.values(), default=0) <= 1 and all(
-        utterance.offset == 0
-        and abs(utterance.duration - seconds(infos[utterance.audio_filepath])) <= DURATION_TOLERANCE_SECONDS
+        utterance.offset == 0 and abs(utterance.duration - seconds(infos[utterance.audio_filepath])) <= ROUNDED_SECONDS
         for utterance in utterances
     )
 
