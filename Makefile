@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench dist clean
+.PHONY: help demo test gpu check format bench dist clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench: .venv/installed  ## speed against references, in this machine's own ratio
 	$(BIN)/python tools/bench.py training
 	$(BIN)/python tools/bench.py decoding
 	$(BIN)/python tools/bench.py scoring
+
+gpu:  ## tests and benchmarks for a GPU, with the Python and PyTorch that are there: gpu-report.md
+	$(PYTHON) tools/gpu.py $(if $(WHEELS),--wheels $(WHEELS))
 
 dist: .venv/installed  ## wheel and sdist, in dist/
 	$(BIN)/python -m build --outdir dist .

@@ -12,6 +12,14 @@ settings.load_profile("asr")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Tests marked `gpu` need one; `make gpu` runs them all."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture
 def no_curves(monkeypatch):
     """Drawing a run's curves takes longer than training a small model."""

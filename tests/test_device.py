@@ -34,7 +34,6 @@ from asr.training.weight_noise import WeightNoise
 from asr.types import Batch
 
 META, CPU = torch.device("meta"), torch.device("cpu")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a GPU")
 CTC_LOSS = {torch.ops.aten._ctc_loss.default: 2, torch.ops.aten._ctc_loss.Tensor: 2}
 CTC_GRADIENT = {torch.ops.aten._ctc_loss_backward.default: 3, torch.ops.aten._ctc_loss_backward.Tensor: 3}
 FUSED = {torch.ops.aten._fused_adamw_.default, torch.ops.aten._fused_sgd_.default}
@@ -331,7 +330,7 @@ def test_two_streams_compute_what_one_does(request, options):
 # ---- on a GPU -------------------------------------------------------------------------------------------------------
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("options", [{}, {"cell": "gru"}, {"weight_drop": 0.0, "layer_norm": True}])
 def test_a_gpu_computes_what_a_cpu_does(options):
     """The same but for the order of float32 sums: of three layers' products, and of gradients over all frames."""
@@ -347,7 +346,7 @@ def test_a_gpu_computes_what_a_cpu_does(options):
         assert (cpu - gpu).abs().max() <= rounding(cpu, terms=3 * (64 + 32) + int(lengths.sum()))
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.filterwarnings("error:RNN module weights")
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "variational_dropout": True, "weight_drop": 0.4}])
 def test_a_gpu_is_not_waited_for(options):

@@ -555,7 +555,7 @@ def test_threads_change_nothing():
         assert torch.equal(result, results[0])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("options", [{}, {"name": "mfcc", "num_mels": 23}, EVERYTHING])
 def test_gpu_equals_cpu(options):
     batch, lengths = pad([synthetic_speech(size, 16000, size) for size in (48000, 0, 9000)])

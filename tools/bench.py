@@ -33,7 +33,9 @@ def make_parser() -> argparse.ArgumentParser:
     training = parser.add_argument_group("training", **options)
     training.add_argument("--model", choices=("4x320", "5x512", "4x1024"), help="layers x cells; default 4x320")
     training.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default auto; recurrent's too")
-    training.add_argument("--manifest", type=Path, help="what to train on; default: mini_english's, from ASR_DATA")
+    training.add_argument(
+        "--manifest", type=Path, help="what to train on; default: mini_english's, from ASR_DATA; else noise"
+    )
     training.add_argument("--batches", type=int, help="in a block that is timed; default 8")
     training.add_argument("--seconds", type=float, help="about how long, for files and for the cache each; default 60")
     training.add_argument(
