@@ -289,6 +289,16 @@ def test_foreign_formats_are_named_with_the_remedy(name: str, tmp_path: Path) ->
         assert "\n" not in str(e.value)
 
 
+def test_a_header_that_libsndfile_does_not_take_has_a_remedy(tmp_path: Path) -> None:
+    data = bytearray(encode(speechlike(0.5), "OGG", "VORBIS"))
+    data[29:35] = b"noname"
+    (tmp_path / "a.ogg").write_bytes(data)
+    with pytest.raises(
+        AudioError, match=r"cannot be decoded: .*; if a player plays it, convert it.* ffmpeg -i .*a\.ogg a"
+    ):
+        read_audio(tmp_path / "a.ogg", RATE)
+
+
 def test_shorten_is_named() -> None:
     data = nist(5).replace(b"sample_coding -s3 pcm", b"sample_coding -s26 pcm,embedded-shorten-v2.00")[:1024]
     with pytest.raises(AudioError, match=r"NIST SPHERE with Shorten.*sph2pipe"):
@@ -396,3 +406,18 @@ def test_audio_far_behind_other_bytes_is_read_by_its_path(tmp_path: Path) -> Non
         path.write_bytes(before + data)
         np.testing.assert_array_equal(read_audio(path, RATE).waveform, read(data).waveform)
         assert probe(path).num_samples == 30 * RATE
+
+
+@pytest.mark.parametrize("declared", [3_200_000, 0, 0xFFFFFFFF, 0x7FFFF000])
+def test_a_wav_of_more_than_32_bits_can_count(tmp_path: Path, declared: int) -> None:
+    """Ten hours of two channels: programs write the remainder, or one of the marks of "unknown"."""
+    num_bytes = (1 << 32) + 3_200_000
+    path = tmp_path / "long.wav"
+    with path.open("wb") as file:
+        file.write(wav(b"", declared=declared))
+        file.truncate(44 + num_bytes - 6)  # a hole, which takes no room
+        file.seek(0, os.SEEK_END)
+        file.write(struct.pack("<3h", 0, 16384, -32768))
+    assert probe(path).num_samples == num_bytes // 2
+    end = read_audio(path, RATE, offset=(num_bytes // 2 - 3) / RATE, max_seconds=1e6)
+    assert end.waveform.tolist() == [0.0, 0.5, -1.0]

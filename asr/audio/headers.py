@@ -21,6 +21,7 @@ MAX_HEADER_BYTES = 1 << 20  # of what stands before the samples, where it is cop
 STREAMED_SIZE_BYTES = 0x7FFF_F000
 # SoX's AIFF has this many bytes of samples, rounded down to whole ones of all channels.
 STREAMED_AIFF_BYTES = range(0x7F00_0000 - 0x1000, 0x7F00_0001)
+WAV_LIMIT_BYTES = 1 << 32  # from here on sizes of 32 bits do not hold it
 STREAMED_LONG_BYTES = 1 << 62  # of formats with 64-bit sizes: ffmpeg leaves 2^63 - 1 or -1
 
 W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
@@ -94,12 +95,16 @@ def _wav_samples(file: BinaryIO, start: int, magic: bytes) -> Samples | None:
     is_long = magic in (b"RF64", b"BW64")
     declared = long_size if is_long and long_size is not None else chunk.size
     unknown = declared >= (STREAMED_LONG_BYTES if is_long else STREAMED_SIZE_BYTES) or declared < 0
+    present = size_bytes(file) - chunk.start
+    is_too_large = magic == b"RIFF" and present >= WAV_LIMIT_BYTES
+    if is_too_large and declared:  # what 32 bits hold is the remainder, or nothing that tells the size
+        declared += (present - declared) // WAV_LIMIT_BYTES * WAV_LIMIT_BYTES
     format_tag = int.from_bytes(kept[8:10], chunks.order)
     return Samples(
         chunk.start,
-        None if unknown and _is_larger(file, chunk.start, declared) else declared,
+        None if unknown and (is_too_large or not 0 <= declared <= present) else declared,
         lambda size: _wav_header(chunks, kept, size),
-        needs_mending=is_odd or magic == b"BW64" or (is_long and unknown),
+        needs_mending=is_odd or is_too_large or magic == b"BW64" or (is_long and unknown),
         follows=chunks,
         inner=format_tag in INNER_FORMATS,
     )
@@ -111,9 +116,12 @@ def _is_larger(file: BinaryIO, start: int, declared: int) -> bool:
 
 def _wav_header(chunks: Chunks, kept: bytes, num_bytes: int) -> bytes:
     magic = b"RIFX" if chunks.order == "big" else b"RIFF"
-    limit = 0xFFFF_FFFF  # more than that libsndfile takes as "to the end of the file"
-    size = min(limit, 4 + len(kept) + 8 + num_bytes).to_bytes(4, chunks.order)
-    return magic + size + b"WAVE" + kept + b"data" + min(limit, num_bytes).to_bytes(4, chunks.order)
+    size = 4 + len(kept) + 8 + num_bytes
+    if size < WAV_LIMIT_BYTES:
+        return magic + size.to_bytes(4, chunks.order) + b"WAVE" + kept + b"data" + num_bytes.to_bytes(4, chunks.order)
+    sizes = (size + 36).to_bytes(8, "little") + num_bytes.to_bytes(8, "little") + bytes(8 + 4)
+    long_sizes = b"ds64" + len(sizes).to_bytes(4, "little") + sizes
+    return b"RF64\xff\xff\xff\xffWAVE" + long_sizes + kept + b"data\xff\xff\xff\xff"
 
 
 def _chunk(name: bytes, contents: bytes, chunks: Chunks) -> bytes:

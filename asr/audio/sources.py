@@ -24,7 +24,7 @@ from asr.audio.decoders import (
 )
 from asr.audio.flac import read_stream_info
 from asr.audio.flac_decoder import FlacDecoder
-from asr.audio.foreign import explain
+from asr.audio.foreign import explain, remedy
 from asr.audio.layout import Layout
 from asr.audio.views import Piece, SplicedFile, size_bytes
 from asr.errors import AudioError
@@ -98,7 +98,7 @@ def _second_try(
     if damage is not None:
         raise AudioError(f"{file.name}: nothing can be decoded: {damage}") from error
     if has_known_start(file.file):
-        raise error
+        raise AudioError(f"{str(error).rstrip('.')}; if a player plays it, {remedy(file.name)}") from error
     layout = search(file.file, counted=counted)
     if layout is None:
         raise AudioError(f"{file.name}: cannot be decoded: {SNDFILE_REASONS[UNKNOWN_FORMAT]}") from error

@@ -42,7 +42,9 @@ def transcribe(
     channel: Annotated[
         int | None, typer.Option(min=0, help="Take this channel, from 0; else the mean of all.", show_default=False)
     ] = None,
-    strict: Annotated[bool, typer.Option(help="A file that is cut short is an error, not a warning.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="A file that is cut short or damaged is an error, not a warning.")
+    ] = False,
     device: Device = "auto",
     *,
     decoding: DecodingOptions,
