@@ -37,6 +37,7 @@ def beside(folder: Path) -> None:
         write(folder / id.split("-")[0] / f"{id}.txt", f"\ufeff{text}\r\n")
     write(folder / "README.txt", "no text of anything")
     write(folder / ".hidden.txt", "nor this")
+    record(folder / "7" / ".hidden.wav")
 
 
 def librispeech(folder: Path) -> None:
@@ -87,6 +88,13 @@ def test_ljspeech_takes_the_normalised_text_where_there_is_one(tmp_path):
         record(tmp_path / f"{name}.wav")
     write(tmp_path / "metadata.csv", "a|Dr. X|Doctor X\nb|two\n")
     assert [utterance.text for utterance in read_folder(tmp_path)] == ["Doctor X", "two"]
+
+
+def test_a_recording_may_be_called_as_a_readme_is(tmp_path):
+    record(tmp_path / "books.wav")
+    write(tmp_path / "books.txt", "books")
+    write(tmp_path / "license.txt", "of the books")
+    assert [(utterance.id, utterance.text) for utterance in read_folder(tmp_path)] == [("books", "books")]
 
 
 def test_speakers_from_folders_and_relative_folders(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ class Contents:
 
     root: Path
     recordings: list[Path] = field(default_factory=list)
-    texts: list[Path] = field(default_factory=list)  # *.txt, but for transcripts of many and what is no text
+    texts: list[Path] = field(default_factory=list)  # *.txt, but for transcripts of many
     transcripts: list[Path] = field(default_factory=list)  # *.trans.txt
     metadata: list[Path] = field(default_factory=list)
 
@@ -69,7 +69,7 @@ def survey(folder: Path) -> Contents:
                 contents.transcripts.append(path)
             elif lower in METADATA:
                 contents.metadata.append(path)
-            elif path.suffix.lower() == ".txt" and path.stem.lower() not in NO_TEXTS:
+            elif path.suffix.lower() == ".txt":
                 contents.texts.append(path)
     return contents
 
@@ -147,7 +147,7 @@ def _beside(contents: Contents, faults: Faults) -> Iterator[Record]:
         yield Record(str(source), {"audio_filepath": _relative(path, contents), "text": text})
     with_audio = {(path.parent, path.stem) for path in contents.recordings}
     for (parent, stem), source in texts.items():
-        if (parent, stem) not in with_audio:
+        if (parent, stem) not in with_audio and stem.lower() not in NO_TEXTS:
             faults.report("no-audio", str(source), "no recording of this name is beside it", id=stem)
 
 
