@@ -6,6 +6,7 @@ import pytest
 
 from asr.cli.compose import compose_recipe
 from asr.cli.inputs import find_inputs, read_manifests
+from asr.cli.run import find_run_inputs
 from asr.cli.train import train_stage
 from asr.errors import AsrError, ConfigError, ManifestError
 
@@ -166,3 +167,32 @@ def test_manifests_are_read_before_anything_is_written(here, option):
     with pytest.raises(AsrError, match=r"bad\.jsonl:2: "):
         train_stage(config)
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["features.num_mels=300"],
+            r"^features\.num_mels: expected few enough for 512 FFT points at 16000 Hz, got 300",
+        ),
+        (
+            ["data.sample_rate=4000", "features.num_mels=80"],
+            r"^features\.num_mels: expected few enough for 128 FFT points",
+        ),
+        (["machine.accelerator=cuda"], r"^machine\.accelerator: expected a CUDA device, found none"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused_before_anything_is_written(here, monkeypatch, overrides, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    before = sorted(here.rglob("*"))
+    with pytest.raises(ConfigError, match=message):
+        train_stage(composed(*overrides))
+    assert sorted(here.rglob("*")) == before
+
+
+def test_options_that_nobody_reads(here):
+    with pytest.raises(
+        ConfigError, match=r"^data\.options: expected none for custom, which prepares nothing, got \{'size': 3\}"
+    ):
+        find_run_inputs(composed("data.options.size=3"))

@@ -1,5 +1,6 @@
 """What a user types after `asr train`: read, checked and explained, without a word of Hydra's."""
 
+import shutil
 from functools import cache
 
 import pytest
@@ -10,6 +11,7 @@ from asr.cli.overrides import quoted, read_overrides
 from asr.config import to_json
 from asr.errors import ConfigError
 from asr.options import difference
+from asr.resources import resource_directory
 
 DATA = ["data.train=[t.jsonl]", "data.dev=[d.jsonl]", "model=blstm_4x320", "augment=none"]
 FOREIGN = ("Hydra", "hydra", "omegaconf", "override", "Override", "mismatched", "token", "struct", "full_key", "\n")
@@ -223,3 +225,37 @@ def test_values_of_a_sweep_are_checked_one_by_one():
         read_overrides(["optim.lr=1e-3,0"], space)
     with pytest.raises(ConfigError, match=r"^model: expected .*, got 'x'$"):
         read_overrides(["model=blstm_2x128,x"], space)
+
+
+# ---- files of configs/ ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "hiden_size: 3\n",
+            "configs/model/own.yaml: model.hiden_size: unknown option; did you mean model.hidden_size?",
+        ),
+        (
+            "hidden_size: many\n",
+            "configs/model/own.yaml: model.hidden_size: expected a whole number, from 1 to 16384, got 'many'",
+        ),
+        ("hidden_size: -3\n", "model.hidden_size: expected a whole number, from 1 to 16384, got -3"),
+        ("hidden_size: ${nix}\n", "model.hidden_size: expected ${OPTION} of an option there is, got ${nix}"),
+        ("defaults:\n  - nowhere\n", "configs/model/own.yaml: expected defaults that are there, got model/nowhere"),
+        ("frontend: conv\n", "configs/model/own.yaml: expected options by name, such as `hidden_size: 320`"),
+        ("- a\n- b\n", "configs/model/own.yaml: expected options by name"),
+        ("cell: [lstm\n", "model/own.yaml:2: expected YAML, KEY: VALUE on each line"),
+        (b"cell: \xff\n", "configs: expected YAML in UTF-8"),
+    ],
+)
+def test_files_of_ones_own_are_explained(tmp_path, monkeypatch, content, message):
+    shutil.copytree(resource_directory("configs"), tmp_path / "configs")
+    own = tmp_path / "configs" / "model" / "own.yaml"
+    own.write_bytes(content if isinstance(content, bytes) else content.encode())
+    monkeypatch.setattr("asr.cli.compose.resource_directory", lambda name: tmp_path / name)
+    with pytest.raises(ConfigError) as raised:
+        compose_recipe("custom", [*DATA, "model=own"])
+    assert str(raised.value).replace(f"{tmp_path / 'configs'}/", "").startswith(message)
+    assert not [word for word in FOREIGN if word in str(raised.value)]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -128,6 +129,13 @@ def explaining(space: Space) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, space)) from error
+    except yaml.MarkedYAMLError as error:
+        place = f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else "configs"
+        raise ConfigError(
+            f"{place}: expected YAML, KEY: VALUE on each line, got what cannot be read: {error.problem}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"configs: expected YAML in UTF-8, got a file in another encoding: {error.reason}") from error
 
 
 def explain(error: Exception, space: Space) -> str:
@@ -146,14 +154,30 @@ def explain(error: Exception, space: Space) -> str:
             return f"{where}expected references such as ${{model.cell}}, got one that cannot be read"
     if submitit := re.search(r"hydra/launcher/(submitit\w*)", str(error)):
         return f'hydra/launcher: {submitit[1]} needs Hydra\'s submitit launcher: pip install "blstm-asr[cluster]"'
+    if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '(.*)/(.*?)'", str(error))):
+        options = error.options or []
+        return f"{found[1]}: expected {either(options)}, got {found[2]!r}{did_you_mean(found[2], options)}"
+    if found := re.match(r"In '(.*?)': ?(.*)", str(error), re.DOTALL):
+        return f"configs/{found[1]}.yaml: {_in_file(found[2], space)}"
     if found := re.search(r"Could not delete from config. '(.*?)' does not exist", str(error)):
         return f"~{found[1]}: expected a name that is there"
     if found := re.search(r"Could not (?:override|append to config[^']*) '(.*?)'", str(error)):
         return f"{found[1]}: unknown option{space.nearest(found[1])}"
-    if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '(.*)/(.*?)'", str(error))):
-        options = error.options or []
-        return f"{found[1]}: expected {either(options)}, got {found[2]!r}{did_you_mean(found[2], options)}"
     return f"{where}{_first_sentence(error)}"
+
+
+def _in_file(message: str, space: Space) -> str:
+    """What is wrong in a file of `configs/`, by Hydra's message without the file's name."""
+    found = re.search(r"full_key: (\S.*)", message)
+    key = found[1] if found else ""
+    option = space.option(key) if key else None
+    if re.match(r"[^\n]*\nKey '", message):
+        return f"{key}: unknown option{space.nearest(key)}"
+    if option and (value := re.search(r"Value '(.*?)' of type", message)):
+        return f"{key}: expected {expected(option.hint, option.allowed)}, got {value[1]!r}"
+    if found := re.match(r"Could not (?:load|override) '(.*?)'", message):
+        return f"expected defaults that are there, got {found[1]}"
+    return "expected options by name, such as `hidden_size: 320`; a recipe's first line is `# @package _global_`"
 
 
 def _missing(key: str, space: Space) -> str:

@@ -1,7 +1,8 @@
-"""What a config names on disk: looked for, and manifests read, before a run writes anything."""
+"""What a run needs besides its config: looked for, and manifests read, before it writes anything."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,20 @@ def find_inputs(config: Config, *, unmade: Path | None = None, with_tests: bool 
                 raise ConfigError(
                     f"{each.option}: expected {each.kind} at {each.path}: {failure.strerror}"
                 ) from failure
+
+
+def refuse_impossible(config: Config) -> None:
+    """Raise `ConfigError` for features that cannot be computed at the sample rate, and for a device that is not there.
+
+    `asr.options.check` cannot see these: they take the filters, and the machine.
+    """
+    from asr.features import Filterbank
+
+    Filterbank(sample_rate=config.data.sample_rate, **asdict(config.features))
+    if config.machine.accelerator == "cuda":
+        from asr.training.fabric import refuse_missing_device
+
+        refuse_missing_device(config.machine.accelerator)
 
 
 def read_manifests(config: Config) -> None:

@@ -60,10 +60,17 @@ def run(
 
 def find_run_inputs(config: "Config") -> None:
     """See that what a run reads is there, but for what it makes itself."""
-    from asr.cli.inputs import find_inputs
+    from asr.cli.inputs import find_inputs, refuse_impossible
+    from asr.errors import ConfigError
     from asr.recipe import is_prepared
 
-    find_inputs(config, unmade=Path(config.data.dir) if is_prepared(config.recipe) else None)
+    refuse_impossible(config)
+    has_own_code = is_prepared(config.recipe)
+    if config.data.options and not has_own_code:
+        raise ConfigError(
+            f"data.options: expected none for {config.recipe}, which prepares nothing, got {config.data.options}"
+        )
+    find_inputs(config, unmade=Path(config.data.dir) if has_own_code else None)
 
 
 def run_one(config: "Config") -> None:

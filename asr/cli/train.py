@@ -76,8 +76,9 @@ def train(
 
 def find_train_inputs(config: "Config") -> None:
     """See that what a training reads is there; of a recipe's own test sets only those that were prepared need be."""
-    from asr.cli.inputs import find_inputs
+    from asr.cli.inputs import find_inputs, refuse_impossible
 
+    refuse_impossible(config)
     find_inputs(config, with_tests=False)
     find_inputs(config, unmade=Path(config.data.dir))
 
@@ -147,7 +148,7 @@ def train_stage(config: "Config") -> Path:
     from asr.launcher import detect_launch
 
     with importing():
-        from asr.cli.inputs import find_inputs, read_manifests
+        from asr.cli.inputs import find_inputs, read_manifests, refuse_impossible
         from asr.cli.stages import Stage
         from asr.config import Config, to_json
         from asr.data.corpus import checksum
@@ -159,6 +160,7 @@ def train_stage(config: "Config") -> Path:
 
     run_dir, launch = Path(config.run_dir), detect_launch()
     console = Console(quiet=not launch.is_leader)
+    refuse_impossible(config)
     find_inputs(config, with_tests=False)
     if launch.is_leader:
         read_manifests(config)

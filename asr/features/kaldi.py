@@ -56,8 +56,8 @@ def mel_matrix(
     empty = (filters.sum(1) == 0).nonzero().flatten().tolist()
     if empty:
         raise ConfigError(
-            f"features: num_mels={num_mels} is too many for {fft_size} FFT points at {sample_rate} Hz: "
-            f"filters {empty} contain no frequency bin. Use fewer mels or a longer frame_length_ms"
+            f"features.num_mels: expected few enough for {fft_size} FFT points at {sample_rate} Hz, got {num_mels}: "
+            f"filters {empty} contain no frequency bin; use fewer, or a longer frame_length_ms"
         )
     return filters
 

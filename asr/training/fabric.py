@@ -29,6 +29,12 @@ class SideBySide(DDPStrategy):
         return module
 
 
+def refuse_missing_device(accelerator: str) -> None:
+    """Raise `ConfigError` where a GPU is asked for and none is there."""
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("machine.accelerator: expected a CUDA device, found none; use machine.accelerator=cpu")
+
+
 def build_fabric(accelerator: str, precision: str, launch: Launch | None = None) -> Fabric:
     """Device and precision; `auto` takes a GPU, and bfloat16, where there are such.
 
@@ -37,8 +43,7 @@ def build_fabric(accelerator: str, precision: str, launch: Launch | None = None)
     """
     if accelerator not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"machine.accelerator: expected auto, cpu or cuda, got {accelerator!r}")
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("machine.accelerator: expected a CUDA device, found none; use machine.accelerator=cpu")
+    refuse_missing_device(accelerator)
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     match precision:
         case "auto":
