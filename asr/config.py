@@ -228,7 +228,7 @@ class TrainingConfig:
     checkpoint_minutes: float = option(10.0, at_least=0)
     checkpoint_steps: int = option(0, at_least=0)  # a checkpoint after so many steps, too; 0: by minutes only
     log_every_steps: int = option(10, at_least=1)  # also how often the figures of steps are read back from the device
-    num_samples: int = option(3, at_least=0)  # reference and hypothesis pairs shown after each epoch
+    num_samples: int = option(3, at_least=0)  # reference and hypothesis pairs, after epochs 1, 2, 4, 8, … and the last
     # gradient norms by layer and gates into the history; 0: never
     inspect_every_steps: int = option(0, at_least=0)
     nonfinite_patience: int = option(10, at_least=1)  # successive steps with a non-finite gradient until it stops

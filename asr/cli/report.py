@@ -1,20 +1,17 @@
 """`asr report`: runs side by side, with intervals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asr.cli.compare import Json
+from asr.cli.grid import NOTHING, Grid, percent
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from asr.scoring.runs import Summary
 
-NOTHING = "–"
 # What must agree before the rates of two runs on a set can be set side by side.
 COMPARABLE = {
     "utterances": "utterances",
@@ -28,7 +25,11 @@ COMPARABLE = {
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="What `asr evaluate` or `asr score -o` wrote.", show_default=False),
+        typer.Argument(
+            metavar="RUN...",
+            help="Training runs, folders of them, or what `asr evaluate` or `asr score -o` wrote.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -36,12 +37,17 @@ def report(
     ] = None,
     json_file: Json = None,
 ) -> None:
-    """Put the word error rates of runs side by side, with 95 % intervals and the change from the first run.
+    """Put runs side by side: trainings by their options, word error rates with intervals and the change from the first.
 
-    One test set gives a row for each run; several give a row for each set and a column for each run. Whether a
-    difference is significant says [bold]asr compare[/].
+    Of a folder with training runs, such as one of a sweep, each run is listed: whether it is running, stopped, finished
+    or failed, epochs, time, figures on the development and test sets, and the options in which the runs differ.
+
+    Of results, one test set gives a row for each run; several give a row for each set and a column for each run.
+    Whether a difference is significant says [bold]asr compare[/].
 
     [bold]Examples[/]
+
+        asr report runs
 
         asr report runs/*/evaluate/test
 
@@ -50,48 +56,43 @@ def report(
     from rich.console import Console
     from rich.text import Text
 
+    from asr.cli.report_training import training_grid, training_json
+    from asr.errors import ScoringError
     from asr.files import write_json, write_text
     from asr.scoring.runs import distinct_names, find_sets, read_summary
+    from asr.training.found_runs import find_runs
 
-    found = {
-        name: _by_set([read_summary(directory) for directory in sets.values()], list(sets))
-        for name, sets in zip(distinct_names(runs), map(find_sets, runs))
-    }
-    grid = side_by_side(found)
+    trained = [run for directory in runs for run in find_runs(directory)]
+    grids, values = [], {}
+    if trained:
+        grids.append(training_grid(trained))
+        values["training"] = training_json(trained)
+    try:
+        sets = [find_sets(directory) for directory in runs]
+    except ScoringError:
+        if not trained:
+            raise
+    else:
+        found = {
+            name: _by_set([read_summary(directory) for directory in each.values()], list(each))
+            for name, each in zip(distinct_names(runs), sets)
+        }
+        grids.append(side_by_side(found))
+        values |= as_json(found)
     console = Console()
-    console.print(grid.table())
-    for note in grid.notes:
-        console.print(Text(note))
+    for grid in grids:
+        console.print(grid.table())
+        for note in grid.notes:
+            console.print(Text(note))
     if output is not None:
-        write_text(output, grid.markdown())
+        write_text(output, "\n".join(grid.markdown() for grid in grids))
         console.print(f"written: {output}", highlight=False, markup=False)
     if json_file is not None:
-        write_json(json_file, as_json(found))
+        write_json(json_file, values)
         console.print(f"written: {json_file}", highlight=False, markup=False)
 
 
 Runs = Mapping[str, Mapping[str, "Summary"]]  # run -> test set -> score.json
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table as text: headings, rows of cells, and what must be said below it."""
-
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-    def table(self) -> "Table":
-        """For a terminal."""
-        from asr.scoring.comparison_display import plain_table
-
-        return plain_table(self.headings, self.rows)
-
-    def markdown(self) -> str:
-        """For a document."""
-        rule = ["---", *["---:"] * (len(self.headings) - 1)]
-        lines = [_markdown_row(self.headings), _markdown_row(rule), *map(_markdown_row, self.rows)]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
 
 
 def side_by_side(runs: Runs) -> Grid:
@@ -139,18 +140,18 @@ def _run_row(name: str, summary: "Summary", first: "Summary") -> tuple[str, ...]
     values = summary.values
     return (
         name,
-        _percent(values["wer"]),
+        percent(values["wer"]),
         _interval(summary),
         _change(summary, first),
-        _percent(values.get("cer")),
-        _percent(values.get("ser")),
+        percent(values.get("cer")),
+        percent(values.get("ser")),
     )
 
 
 def _cell(summary: "Summary | None", first: "Summary | None") -> str:
     if summary is None:
         return NOTHING
-    lines = [_percent(summary.values["wer"]), _interval(summary)]
+    lines = [percent(summary.values["wer"]), _interval(summary)]
     return "\n".join(lines if summary is first or first is None else [*lines, _change(summary, first)])
 
 
@@ -184,14 +185,6 @@ def _change(summary: "Summary", first: "Summary") -> str:
     return f"{100 * relative:+.1f} %".replace("-", "−")
 
 
-def _percent(rate: float | None) -> str:
-    return NOTHING if rate is None else f"{100 * rate:.2f} %"
-
-
 def _interval(summary: "Summary") -> str:
     bounds = summary.interval
     return NOTHING if bounds is None else f"{100 * bounds[0]:.2f} … {100 * bounds[1]:.2f}"
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"

@@ -40,11 +40,6 @@ from asr.types import Batch
 
 NAMED_UTTERANCES = 5  # in messages about a batch
 CRITERIA = ("cer", "wer", "loss")
-ALL_BLANK = 0.999
-ALL_BLANK_HINT = (
-    "[yellow]  only blanks so far: usual in the first epochs; if it stays so, lower the learning rate "
-    "or look at the data with `asr check`[/]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,8 +327,6 @@ class AcousticTask:
         }
         if length := result.characters.reference_length:
             values["said_share"] = result.characters.hypothesis_length / length
-        if values["blank_share"] > ALL_BLANK and values["words"]:
-            notes.append(ALL_BLANK_HINT)
         return Validation(values, self._samples(result), notes)
 
     def _judge(self, batch: Batch) -> JudgedBatch:

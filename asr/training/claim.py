@@ -35,20 +35,24 @@ NOT_COMPARED = (
     "contents",
 )
 # What may change between stopping and going on, as it says nothing about the steps and epochs that are done.
-CHANGEABLE = (
-    "data.max_unusable_share",
-    "data.test",
-    "decoding",
-    "optim.restart_share",
-    "training.average_best",
+INTERVALS = (
     "training.checkpoint_minutes",
     "training.checkpoint_steps",
-    "training.epochs",
     "training.inspect_every_steps",
     "training.log_every_steps",
-    "training.nonfinite_patience",
     "training.num_samples",
-    "training.patience",
+)
+CHANGEABLE = (
+    *(
+        "data.max_unusable_share",
+        "data.test",
+        "decoding",
+        "optim.restart_share",
+        "training.average_best",
+        "training.epochs",
+    ),
+    *("training.nonfinite_patience", "training.patience"),
+    *INTERVALS,
 )
 FILES = ("manifests", "contents")  # of a claim, beside the config: path -> checksum
 RESTARTING = ("cosine", "one_cycle")  # schedules that end
@@ -119,12 +123,12 @@ def begun_config(run_dir: Path) -> dict[str, Any] | None:
 
 def export_inputs(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides, of the options that may change, whether a run has to come to its end, and export, once more."""
-    return {name: value for name, value in _flat(config).items() if _covers(EXPORTED, name)}
+    return {name: value for name, value in flat(config).items() if covers(EXPORTED, name)}
 
 
 def refuse_what_makes_the_past_untrue(run_dir: Path, changes: Mapping[str, Change], has_initial_model: bool) -> None:
     """Raise `ConfigError` for changes after which the run there would not be the one that its config describes."""
-    untrue = {name: change for name, change in changes.items() if not _covers(CHANGEABLE, name)}
+    untrue = {name: change for name, change in changes.items() if not covers(CHANGEABLE, name)}
     if untrue:
         listing = "\n  ".join(f"{name}: {before} -> {after}" for name, (before, after) in untrue.items())
         model = run_dir / "model"
@@ -139,14 +143,14 @@ def refuse_what_makes_the_past_untrue(run_dir: Path, changes: Mapping[str, Chang
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Change]:
     """What differs between two configs, by the option's full name. Files count by their content, not their place."""
     before, after = (
-        _flat({name: part for name, part in config.items() if name not in FILES}) for config in (there, asked)
+        flat({name: part for name, part in config.items() if name not in FILES}) for config in (there, asked)
     )
     checksums = [_checksums(config) for config in (there, asked)]
     changes: dict[str, Change] = {}
     for name in sorted({*before, *after}):
         change = before.get(name, "(absent)"), after.get(name, "(absent)")
         contents = [_by_content(value, known) for value, known in zip(change, checksums)]
-        if contents[0] == contents[1] or _covers(NOT_COMPARED, name):
+        if contents[0] == contents[1] or covers(NOT_COMPARED, name):
             continue
         if change[0] == change[1]:
             changed = [path for path in change[0] if checksums[0].get(path) != checksums[1].get(path)]
@@ -155,12 +159,16 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str,
     return changes
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every option by its full name: `{"optim": {"lr": 1}}` becomes `{"optim.lr": 1}`."""
-    flat: dict[str, Any] = {}
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every option of a nested config by its full name.
+
+    >>> flat({"seed": 1, "optim": {"lr": 0.1}})
+    {'seed': 1, 'optim.lr': 0.1}
+    """
+    options: dict[str, Any] = {}
     for name, value in config.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
+        options |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return options
 
 
 def _checksums(config: Mapping[str, Any]) -> dict[str, str]:
@@ -174,7 +182,12 @@ def _by_content(value: Any, checksums: Mapping[str, str]) -> Any:
     return value
 
 
-def _covers(options: tuple[str, ...], name: str) -> bool:
+def covers(options: tuple[str, ...], name: str) -> bool:
+    """Whether an option is among some, or below one of them.
+
+    >>> covers(("decoding",), "decoding.beam_width")
+    True
+    """
     return any(name == option or name.startswith(f"{option}.") for option in options)
 
 

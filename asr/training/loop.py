@@ -31,12 +31,12 @@ from asr.training.course import Course
 from asr.training.ema import WeightAverage
 from asr.training.gradients import Gradients
 from asr.training.guard import StepGuard, StepInfo, StepOutcome
-from asr.training.monitor import Monitor
+from asr.training.monitor import Monitor, shows_samples
 from asr.training.optim import Schedule, set_learning_rate
 from asr.training.position import Position, restore_position, save_position
 from asr.training.replay import save_batch
 from asr.training.run_state import Result
-from asr.training.selection import ChosenMean, best_epochs, choose_mean, ranked
+from asr.training.selection import ChosenMean, best_epochs, choose_mean, judged, ranked
 from asr.training.task import Step, Task, Validation
 
 # Slurm's --signal sends such a signal before the time limit; Windows has none.
@@ -173,7 +173,8 @@ class Trainer:
     def _step(self, work: Step, epochs_done: float) -> None:
         """One step of the run, read back every `log_every_steps` steps."""
         position = self.position
-        lr = self.schedule(self.options.course.place(position.step, epochs_done), position.error_rates)
+        lr = self.schedule(self.options.course.place(position.step, epochs_done), self._judged())
+        position.epoch_lr = max(position.epoch_lr, lr)
         watches = [watch(position.step, position.epoch) for watch in self.watches]
         self.update(work, StepInfo(position.step, position.batch, work.num_labels, lr), watches)
         if position.step % self.options.log_every_steps == 0:
@@ -231,7 +232,7 @@ class Trainer:
             self._validate()
         position = self.position
         position.epoch, position.batch = position.epoch + 1, 0
-        position.epoch_loss, position.epoch_labels = 0.0, 0
+        position.epoch_loss, position.epoch_labels, position.epoch_lr = 0.0, 0, 0.0
         self._save()
 
     def _validate(self) -> None:
@@ -252,12 +253,15 @@ class Trainer:
             **validation.values,
             "train_loss": position.epoch_loss / max(1, position.epoch_labels),
             "skipped_steps": position.skipped_steps,
+            "lr": position.epoch_lr,
             "seconds": time.monotonic() - self._epoch_started_at,
         }
         self.monitor.epoch(position.step, position.epoch, values, is_best)
+        self.monitor.advise(self.options.course.epochs, self.schedule.lr)
         for note in validation.notes:
             self.monitor.note(note)
-        self.monitor.samples(validation.samples)
+        if shows_samples(position.epoch + 1, self.options.course.epochs):
+            self.monitor.samples(validation.samples)
 
     # ---- stopping and going on --------------------------------------------------------------------------------
 
@@ -265,10 +269,14 @@ class Trainer:
         return self.position.epoch >= self.options.course.epochs or self._out_of_patience()
 
     def _out_of_patience(self) -> bool:
-        rates, patience = self.position.error_rates, self.options.patience
+        rates, patience = self._judged(), self.options.patience
         if not patience or not rates:
             return False
         return len(rates) - 1 - rates.index(min(rates)) >= patience
+
+    def _judged(self) -> list[float]:
+        """The epochs' figures that patience and the schedule go by."""
+        return judged(self.position.error_rates, self.position.losses, self.task.criterion)
 
     def _save_or_stop(self) -> None:
         step, steps = self.position.step, self.options.checkpoint_steps

@@ -9,12 +9,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from asr.errors import OutputError
 from asr.files import replacing, write_text
 from asr.training.dev_figures import describe_parts
+from asr.training.hints import Seen, advise
+from asr.training.time_left import TimeLeft, clock_time
 
 HISTORY = "history.jsonl"
 ORDER = {"step": "step", "epoch": "epoch", "inspection": "step"}  # kind of record -> what says whether it came before
@@ -22,10 +24,10 @@ ORDER = {"step": "step", "epoch": "epoch", "inspection": "step"}  # kind of reco
 COLUMNS = {
     "wer": "WER {:7.2%}",
     "cer": "CER {:7.2%}",
-    "blank_share": "blank {:4.0%}",
     "perplexity": "perplexity {:8.3f}",
     "word_perplexity": "a word {:8.2f}",
 }
+ALL_BLANK = 0.999  # of the frames
 SECONDS_BETWEEN_DRAWINGS = 30.0  # drawing takes half a second: too much for epochs of one
 
 
@@ -46,6 +48,8 @@ class Monitor:
         self.records: list[dict[str, Any]] = []
         self._drawn_at = time.monotonic()
         self._bar: Progress | None = None
+        self._time_left = TimeLeft(num_epochs)
+        self._last_hint = ""
         self._writer: SummaryWriter | None = None
 
     def resume(self, step: int, epoch: int) -> None:
@@ -75,23 +79,28 @@ class Monitor:
     def start_epoch(self, epoch: int, num_batches: int, done: int) -> None:
         """Show the bar of an epoch of which `done` batches were trained before."""
         self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("epoch {task.fields[place]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("run ends in {task.fields[left]}"),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,  # there a bar would leave an empty line
         )
-        self._bar.add_task("", total=num_batches, completed=done, epoch=epoch + 1, epochs=self.num_epochs, loss="  …")
+        self._time_left.start_epoch(epoch, num_batches, done)
+        places = f"{epoch + 1}/{self.num_epochs}"
+        self._bar.add_task("", total=num_batches, completed=done, place=places, loss="…", left=self._left())
         self._bar.start()
 
     def advance(self) -> None:
         """One batch more."""
         if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0])
+            self._time_left.advance()
+            self._bar.update(self._bar.task_ids[0], advance=1, left=self._left())
+
+    def _left(self) -> str:
+        return clock_time(self._time_left.seconds())
 
     def step(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Record training figures: loss (nats a label), lr, grad_norm."""
@@ -106,22 +115,33 @@ class Monitor:
     def epoch(self, step: int, epoch: int, values: dict[str, float], is_best: bool) -> None:
         """Record validation figures, print the epoch's line, and redraw the curves now and then."""
         self._stop_bar()
+        self._time_left.end_epoch()
         self._record({"kind": "epoch", "step": step, "epoch": epoch, **values}, prefix="dev")
-        self.console.print(epoch_line(epoch + 1, self.num_epochs, values, is_best), highlight=False)
+        line = epoch_line(epoch + 1, self.num_epochs, values, is_best)
+        self.console.print(line, highlight=False, soft_wrap=True)
         if self.is_leader and time.monotonic() - self._drawn_at > SECONDS_BETWEEN_DRAWINGS:
             draw_curves(self.records, self.run_dir / "curves.png")
             self._drawn_at = time.monotonic()
 
+    def advise(self, num_epochs: int, peak_lr: float) -> None:
+        """Say what the history tells of a run that does not learn: when that is new, and now and then again."""
+        epochs, steps = ([r for r in self.records if r["kind"] == kind] for kind in ("epoch", "step"))
+        if not epochs:  # the first process has them
+            return
+        hint = advise(Seen(epochs, steps, num_epochs, peak_lr))
+        if hint is not None and (hint.kind != self._last_hint or shows_samples(epochs[-1]["epoch"] + 1, num_epochs)):
+            self.note(f"  [yellow]{escape(hint.text)}[/]")
+        self._last_hint = hint.kind if hint is not None else ""
+
     def samples(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Show references with what the model made of them."""
         for reference, hypothesis in pairs:
-            self.console.print(
-                f"    [dim]ref[/] {escape(reference)}\n    [dim]hyp[/] {escape(hypothesis)}", highlight=False
-            )
+            lines = f"    [dim]ref[/] {escape(reference)}\n    [dim]hyp[/] {escape(hypothesis) or '[dim](nothing)[/]'}"
+            self.console.print(lines, highlight=False, soft_wrap=True)
 
     def note(self, message: str) -> None:
         """Tell the user something, above the bar."""
-        self.console.print(message, highlight=False)
+        self.console.print(message, highlight=False, soft_wrap=True)
 
     def _record(self, record: dict[str, Any], prefix: str) -> None:
         if not self.is_leader:
@@ -161,14 +181,24 @@ def _place(record: Mapping[str, Any]) -> int:
 
 def epoch_line(epoch: int, num_epochs: int, values: dict[str, float], is_best: bool) -> str:
     """One epoch in one line."""
-    number = f"{epoch:{len(str(num_epochs))}d}/{num_epochs}"
-    columns = "  ".join(form.format(values[name]) for name, form in COLUMNS.items() if name in values)
-    if values.get("words") == 0:
-        columns = f"no words  {columns}"
-    if parts := describe_parts(values):
-        columns += f"  ({parts})"
-    losses = f"loss {values['train_loss']:.3f}  dev {values['loss']:.3f}"
-    return f"epoch {number}  {losses}  {columns}{'  [green]best[/]' if is_best else ''}"
+    columns = [f"epoch {epoch:{len(str(num_epochs))}d}/{num_epochs}"]
+    columns += [f"loss {values['train_loss']:.3f}  dev {values['loss']:.3f}"]
+    columns += [form.format(values[name]) for name, form in COLUMNS.items() if name in values]
+    columns += [f"({parts})"] if (parts := describe_parts(values)) else []
+    columns += ["no words"] if values.get("words") == 0 else []
+    columns += [clock_time(values["seconds"])]
+    columns += ["all blank"] if values.get("blank_share", 0.0) > ALL_BLANK else []
+    columns += ["[green]best[/]"] if is_best else []
+    return "  ".join(columns)
+
+
+def shows_samples(epoch: int, num_epochs: int) -> bool:
+    """Whether samples are shown after an epoch, from 1: after 1, 2, 4, 8, … and the last one.
+
+    >>> [epoch for epoch in range(1, 31) if shows_samples(epoch, 30)]
+    [1, 2, 4, 8, 16, 30]
+    """
+    return epoch & (epoch - 1) == 0 or epoch == num_epochs
 
 
 def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:

@@ -34,6 +34,7 @@ class Position:
     step: int = 0  # optimiser steps since the beginning
     epoch_loss: float = 0.0  # nats, summed over the epoch so far
     epoch_labels: int = 0
+    epoch_lr: float = 0.0  # the highest learning rate of the epoch so far
     skipped_steps: int = 0
     seconds: float = 0.0  # that the run has taken so far
     nonfinite_in_a_row: int = 0  # steps skipped since the last one that was not

@@ -6,6 +6,7 @@ spells more of them. Word error rates do not: a model that says nothing has 100 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from asr.training.position import Position
 from asr.training.task import Task
 
 SILENT = 1000.0  # above every error rate and loss, see `ranked`
+ERROR_RATES = ("cer", "wer")
+HOPELESS = 0.9  # an error rate from which on it tells nothing
+FALLS_BY = 0.005  # of the lowest loss before
 CLOSE = 1.05  # error rates that differ by less than a twentieth differ by chance
 
 
@@ -32,6 +36,27 @@ def ranked(values: Mapping[str, float], criterion: str) -> float:
     if values.get("said_share", 1.0) > 0.0:
         return values[criterion]
     return SILENT * (1.0 + values["loss"])
+
+
+def judged(figures: Sequence[float], losses: Sequence[float], criterion: str) -> list[float]:
+    """The figures by which it is told whether a run still improves: those since it left the beginning behind.
+
+    While nearly everything that a model says is wrong, or it says nothing, its error rate tells nothing: at first it
+    stands still or rises. There a run improves while its loss falls, and no epoch up to the last of that kind counts.
+
+    figures, losses: of each epoch, as `ranked` gives them, and on the validation set.
+
+    >>> judged([0.94, 4000.0, 3900.0, 3890.0], [6.9, 3.0, 2.9, 2.895], "cer")
+    [3890.0]
+    >>> judged([0.94, 0.5, 0.4], [6.9, 3.0, 2.9], "cer")
+    [0.94, 0.5, 0.4]
+    """
+    start, lowest = 0, math.inf
+    for epoch, (figure, loss) in enumerate(zip(figures, losses)):
+        if criterion in ERROR_RATES and epoch and figure >= HOPELESS and loss < (1 - FALLS_BY) * lowest:
+            start = epoch + 1
+        lowest = min(lowest, loss)
+    return list(figures[start:])
 
 
 @dataclass(frozen=True, slots=True)
