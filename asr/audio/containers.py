@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from asr.audio.flac import read_stream_info
 from asr.audio.headers import W64_RIFF, Samples, find_samples, is_caf
 from asr.audio.layout import AS_IT_IS, Layout
 from asr.audio.mpeg import SEARCH_BYTES, mp3_layout, parse_mp3_header
 from asr.audio.ogg import ogg_layout
-from asr.audio.views import Piece, Stretch, size_bytes
+from asr.audio.views import Piece, SplicedFile, Stretch, size_bytes
 
 LEFTOVER_BYTES = 4096  # looked at of what stands behind the samples
 TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")  # which some programs put there
@@ -108,7 +109,9 @@ def _survey(file: BinaryIO, start: int, stop: int, counted: bool) -> Layout | No
     if head[:4] == b"OggS":
         return ogg_layout(file, start, stop)
     if head[:4] == b"fLaC":
-        return AS_IT_IS
+        info = read_stream_info(cast(BinaryIO, SplicedFile(file, [Stretch(start, stop)])))
+        is_cut = info is not None and info.audio_start >= stop - start
+        return Layout(damage="the file is cut short: it ends before its first FLAC frame") if is_cut else AS_IT_IS
     if (inner := _inner_stretch(file, start, stop)) is not None:
         layout = _survey(file, inner.start, inner.stop, counted) or AS_IT_IS
         return _placed(file, layout, inner.start, inner.stop)

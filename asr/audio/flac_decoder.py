@@ -127,7 +127,10 @@ class FlacDecoder:
                 self.failure = None
                 return True
         if self._position == 0:
-            raise UndecodableError(f"{self._decoder.name}: cannot be decoded: {reason}", code=0)
+            why = (reason or "").rstrip(".")
+            raise UndecodableError(
+                f"{self._decoder.name}: nothing can be decoded: no FLAC frame in it is whole ({why})", code=0
+            )
         return False
 
     def _open_at(self, frame: Frame) -> bool:
