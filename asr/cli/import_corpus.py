@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The formats of asr.data.exchange, which loads too much for --help, and folders.
 Source = Literal["folder", "csv", "tsv", "kaldi", "espnet", "lhotse", "nemo"]
-Layout = Literal["auto", "beside", "librispeech", "ljspeech", "audiofolder"]
+Layout = Literal["auto", "beside", "parallel", "librispeech", "ljspeech", "audiofolder"]
 SECONDS_IN_HOUR = 3600
 TABLES, FOLDER = "Tables (csv, tsv)", "Folders"
 
@@ -81,9 +81,10 @@ def import_corpus(
 ) -> None:
     """Make a manifest of recordings and their texts. Audio stays where it is.
 
-    folder: beside (a.wav with a.txt), librispeech (*.trans.txt), ljspeech
-    (metadata.csv with id|text), or audiofolder (HuggingFace's metadata.csv or
-    .jsonl with file_name and transcription, text or sentence).
+    folder: beside (a.wav with a.txt), parallel (wav/a.wav, txt/a.txt),
+    librispeech (*.trans.txt), ljspeech (metadata.csv with id|text), or
+    audiofolder (HuggingFace's metadata.csv or .jsonl with file_name and
+    transcription, text or sentence).
 
     csv: commas, semicolons, tabs or bars, with or without a header. Columns
     are known by their usual names (audio, wav, path; text, sentence,

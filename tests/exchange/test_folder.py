@@ -40,6 +40,13 @@ def beside(folder: Path) -> None:
     record(folder / "7" / ".hidden.wav")
 
 
+def parallel(folder: Path) -> None:
+    for id, text in TEXTS.items():
+        record(folder / "wav" / id.split("-")[0] / f"{id}.wav")
+        write(folder / "txt" / id.split("-")[0] / f"{id}.txt", text)
+    write(folder / "README.txt", "no text of anything")
+
+
 def librispeech(folder: Path) -> None:
     for id, text in TEXTS.items():
         speaker, chapter, _ = id.split("-")
@@ -62,7 +69,13 @@ def audiofolder(folder: Path) -> None:
     write(folder / "train" / "metadata.csv", f"file_name,transcription\n{rows}")
 
 
-WRITERS = {"beside": beside, "librispeech": librispeech, "ljspeech": ljspeech, "audiofolder": audiofolder}
+WRITERS = {
+    "beside": beside,
+    "parallel": parallel,
+    "librispeech": librispeech,
+    "ljspeech": ljspeech,
+    "audiofolder": audiofolder,
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -103,6 +116,27 @@ def test_speakers_from_folders_and_relative_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert {u.speaker for u in read_folder(Path("mine"), speakers_from_folders=True)} == {"84", "7"}
     assert {Path(u.audio_filepath).parent for u in read_folder(Path("hf"))} == {tmp_path / "hf" / "train" / "clips"}
+
+
+def test_parallel_folders(tmp_path):
+    parallel(tmp_path)
+    assert {u.speaker for u in read_folder(tmp_path, speakers_from_folders=True)} == {"84", "7"}
+    record(tmp_path / "wav" / "7" / "other.wav")
+    write(tmp_path / "txt" / "7" / "lonely.txt", "x")
+    faults = Faults(skip=True)
+    assert len(read_folder(tmp_path, faults=faults)) == len(TEXTS)
+    assert [(Path(left_out.place).name, left_out.code) for left_out in faults.left_out] == [
+        ("lonely.txt", "no-audio"),
+        ("other.wav", "no-text"),
+    ]
+
+
+def test_sessions_with_equal_names_are_not_taken_for_parallel_folders(tmp_path):
+    record(tmp_path / "monday" / "1.wav")
+    write(tmp_path / "monday" / "notes.txt", "x")
+    write(tmp_path / "tuesday" / "1.txt", "not what was said on Monday")
+    with pytest.raises(CorpusError, match=r"got 1 recordings, 2 other \.txt files and none of these"):
+        read_folder(tmp_path)
 
 
 def spoil(folder: Path) -> None:

@@ -1,6 +1,7 @@
-"""A folder of recordings with their texts, as people keep them. Four layouts, found by their files:
+"""A folder of recordings with their texts, as people keep them. Five layouts, found by their files:
 
 - beside: a text file of the same name beside each recording, `a.wav` and `a.txt`
+- parallel: the same in folders of their own, `wav/ann/a.wav` and `txt/ann/a.txt`
 - librispeech: `*.trans.txt` with lines `id TEXT`, the recordings `id.flac` in the same folder
 - ljspeech: `metadata.csv` with lines `id|text` or `id|text|normalised text`, no header; recordings in `wavs/` or beside
 - audiofolder: HuggingFace's `metadata.csv`, `.tsv` or `.jsonl` with the columns `file_name` and `transcription`, `text`
@@ -13,7 +14,7 @@ nothing is passed over. Only files called README, LICENSE and the like are no te
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -27,8 +28,8 @@ from asr.errors import CorpusError
 from asr.text.encoding import EncodingFaultError, decode
 from asr.types import Utterance
 
-Layout = Literal["beside", "librispeech", "ljspeech", "audiofolder"]
-LAYOUTS: tuple[Layout, ...] = ("beside", "librispeech", "ljspeech", "audiofolder")
+Layout = Literal["beside", "parallel", "librispeech", "ljspeech", "audiofolder"]
+LAYOUTS: tuple[Layout, ...] = ("beside", "parallel", "librispeech", "ljspeech", "audiofolder")
 
 # Recordings that some machine may not read: they are named, not passed over.
 FOREIGN_SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".mka", ".mkv", ".mov", ".spx"})
@@ -77,8 +78,10 @@ def survey(folder: Path) -> Contents:
 def find_layout(contents: Contents) -> Layout:
     """The one layout that a folder's files are of. Raises `CorpusError` when none is, or several are."""
     found: list[Layout] = []
-    if {(path.parent, path.stem) for path in contents.recordings} & {(p.parent, p.stem) for p in contents.texts}:
+    if set(map(_place_beside, contents.recordings)) & set(map(_place_beside, contents.texts)):
         found.append("beside")
+    elif _is_parallel(contents):
+        found.append("parallel")
     if contents.transcripts:
         found.append("librispeech")
     if contents.metadata:
@@ -90,8 +93,9 @@ def find_layout(contents: Contents) -> Layout:
             f"{contents.root}: expected one layout, got files of {' and '.join(found)}; say which with --layout"
         )
     raise CorpusError(
-        f"{contents.root}: expected recordings with .txt files beside them, *{TRANSCRIPTS} as LibriSpeech has them, or "
-        f"a metadata.csv (LJSpeech, HuggingFace), got {len(contents.recordings):,} recordings, "
+        f"{contents.root}: expected recordings with .txt files beside them (or wav/a.wav, txt/a.txt), *{TRANSCRIPTS} "
+        "as LibriSpeech has them, or a metadata.csv (LJSpeech, HuggingFace), got "
+        f"{len(contents.recordings):,} recordings, "
         f"{len(contents.texts):,} other .txt files and none of these; a table of another name is imported with "
         "`asr data import csv`"
     )
@@ -127,16 +131,26 @@ def read_folder(
     _check_all_are_named(contents, layout, records, faults)
     if not speakers_from_folders:
         return utterances
-    return [replace(utterance, speaker=_first_folder(utterance, folder)) for utterance in utterances]
+    root = 1 if layout == "parallel" else 0  # there the first folder is that of all recordings
+    return [replace(utterance, speaker=_folder(utterance, folder, root)) for utterance in utterances]
 
 
 # ---- layouts ---------------------------------------------------------------------------------------------------------
 
 
 def _beside(contents: Contents, faults: Faults) -> Iterator[Record]:
-    texts = {(path.parent, path.stem): path for path in contents.texts}
+    return _paired(contents, faults, _place_beside, "is beside it")
+
+
+def _parallel(contents: Contents, faults: Faults) -> Iterator[Record]:
+    return _paired(contents, faults, lambda path: _place_in_tree(path, contents), "is in the folders of recordings")
+
+
+def _paired(contents: Contents, faults: Faults, place_of: Callable[[Path], Path], where: str) -> Iterator[Record]:
+    """Recordings with the text files that stand in the same place."""
+    texts = {place_of(path): path for path in contents.texts}
     for path in contents.recordings:
-        source = texts.get((path.parent, path.stem))
+        source = texts.get(place_of(path))
         if source is None:  # said later, of all layouts alike
             continue
         try:
@@ -145,10 +159,30 @@ def _beside(contents: Contents, faults: Faults) -> Iterator[Record]:
             faults.report("malformed", str(source), f"line {fault.number}: {fault}", id=path.stem)
             continue
         yield Record(str(source), {"audio_filepath": _relative(path, contents), "text": text})
-    with_audio = {(path.parent, path.stem) for path in contents.recordings}
-    for (parent, stem), source in texts.items():
-        if (parent, stem) not in with_audio and stem.lower() not in NO_TEXTS:
-            faults.report("no-audio", str(source), "no recording of this name is beside it", id=stem)
+    with_audio = set(map(place_of, contents.recordings))
+    for place, source in texts.items():
+        if place not in with_audio and source.stem.lower() not in NO_TEXTS:
+            faults.report("no-audio", str(source), f"no recording of this name {where}", id=source.stem)
+
+
+def _place_beside(path: Path) -> Path:
+    return path.with_suffix("")
+
+
+def _place_in_tree(path: Path, contents: Contents) -> Path:
+    """The path below the first folder, without the suffix; of a file that is in none, its whole path."""
+    below = path.relative_to(contents.root).parts[1:]
+    return Path(*below).with_suffix("") if below else path
+
+
+def _is_parallel(contents: Contents) -> bool:
+    """Whether recordings and texts lie in different folders, and some in the same place of these."""
+    trees, places = [], []
+    for paths in (contents.recordings, contents.texts):
+        deep = [path for path in paths if len(path.relative_to(contents.root).parts) > 1]
+        trees.append({path.relative_to(contents.root).parts[0] for path in deep})
+        places.append({_place_in_tree(path, contents) for path in deep})
+    return not trees[0] & trees[1] and bool(places[0] & places[1])
 
 
 def _librispeech(contents: Contents, faults: Faults) -> Iterator[Record]:
@@ -197,7 +231,13 @@ def _audiofolder(contents: Contents, faults: Faults) -> Iterator[Record]:
             yield Record(record.place, {**record.fields, **path})
 
 
-_READERS = {"beside": _beside, "librispeech": _librispeech, "ljspeech": _ljspeech, "audiofolder": _audiofolder}
+_READERS = {
+    "beside": _beside,
+    "parallel": _parallel,
+    "librispeech": _librispeech,
+    "ljspeech": _ljspeech,
+    "audiofolder": _audiofolder,
+}
 
 
 def _json_records(metadata: Path, faults: Faults) -> Iterator[Record]:
@@ -220,8 +260,12 @@ def _json_records(metadata: Path, faults: Faults) -> Iterator[Record]:
 def _check_all_are_named(contents: Contents, layout: Layout, records: Sequence[Record], faults: Faults) -> None:
     """Report recordings that no text belongs to, and that were not reported yet."""
     named = {os.path.normpath(contents.root / str(record.fields.get("audio_filepath"))) for record in records}
-    known = {left_out.id for left_out in faults.left_out if layout == "beside"}
-    where = {"beside": "no .txt of this name is beside it", "librispeech": f"no *{TRANSCRIPTS} names it"}
+    known = {left_out.id for left_out in faults.left_out if layout in ("beside", "parallel")}
+    where = {
+        "beside": "no .txt of this name is beside it",
+        "parallel": "no .txt is in the same place of the folders of texts",
+        "librispeech": f"no *{TRANSCRIPTS} names it",
+    }
     for path in contents.recordings:
         if os.path.normpath(path) not in named and path.stem not in known:
             message = where.get(layout, f"no line of {_places(contents.metadata)} names it")
@@ -243,9 +287,10 @@ def _relative(path: Path, contents: Contents) -> str:
     return str(path.relative_to(contents.root))
 
 
-def _first_folder(utterance: Utterance, folder: Path) -> str | None:
-    parts = Path(utterance.audio_filepath).relative_to(folder.absolute()).parts
-    return parts[0] if len(parts) > 1 else utterance.speaker
+def _folder(utterance: Utterance, folder: Path, number: int) -> str | None:
+    """The name of a folder on the way from `folder` to a recording; where there is none, the speaker that is known."""
+    folders = Path(utterance.audio_filepath).relative_to(folder.absolute()).parts[:-1]
+    return folders[number] if len(folders) > number else utterance.speaker
 
 
 def _raise_unreadable(error: OSError) -> None:
