@@ -164,6 +164,7 @@ def test_transcribe_skips_what_is_there(work, tmp_path):
         (["evaluate", "runs/tiny/model", "nowhere.jsonl"], "nowhere.jsonl"),
         (["run", "digitz"], "digits"),
         (["run", "digits", "optim.lr=fast"], "optim.lr"),
+        (["prepare", "custom"], "got custom, which trains on manifests that are there"),
         (["run", "mini_english", "data.dir=new"], "ASR_DATA"),
         (["prepare", "digits", "data.dir=new", "+data.options.nonsense=1"], "nonsense"),
         (["train", "data.train=[nowhere.jsonl]", "data.dev=[dev.jsonl]", "run_dir=x"], "nowhere.jsonl"),

@@ -399,6 +399,9 @@ def test_another_config_or_text_in_the_same_directory(text, tmp_path):
         (["model=lstm_9x9"], "lstm_9x9"),
         (["training.num_streams=100000"], "at least one token for each of 100000 streams"),
         (["training.bptt_tokens=0"], "bptt_tokens: expected a whole number, from 1"),
+        (["optim.lr=1e-3,2e-3"], "^optim.lr: expected one value, got 2, 0.001,0.002; a text with commas is in quotes$"),
+        (["texts=x"], "^texts: expected it as an argument of the command, the files, not as texts="),
+        (["run_dir=x"], "^run_dir: expected it as an argument of the command, -o"),
         (["case=title"], "lower, upper or keep"),
     ],
 )

@@ -126,10 +126,13 @@ WRONG = [
     ("data.test={a:{b:c}}", "data.test.a: expected a text that is not empty"),
     ("~data.test.nix", "~data.test.nix: expected a name that is there"),
     ("~optim.lr", "~optim.lr: expected ~ before a name in data.test or data.options, such as ~data.test.NAME"),
-    ("optim.lr=1e-3,2e-3", "optim.lr: expected one value, got 2, 0.001,0.002: add -m to train once with each"),
+    (
+        "optim.lr=1e-3,2e-3",
+        "optim.lr: expected one value, got 2, 0.001,0.002; -m (of asr train and asr run) trains once with each; a text",
+    ),
     (
         "data.train=a.jsonl,b.jsonl",
-        "data.train: expected one value, got 2, a.jsonl,b.jsonl: add -m to train once with each; "
+        "data.train: expected one value, got 2, a.jsonl,b.jsonl; -m (of asr train and asr run) trains once with each; "
         "data.train=[a.jsonl,b.jsonl] takes all of them",
     ),
     ("optim.lr=range(3,1)", "optim.lr: expected at least one value, got a range without any"),
@@ -198,6 +201,7 @@ def test_what_is_missing_is_asked_for():
     ("recipe", "overrides", "message"),
     [
         ("digitz", [], "^expected a recipe, one of custom, an4.*; got 'digitz'; did you mean digits?"),
+        ("data.train=t.jsonl", [], "; for manifests of your own: custom data.train=t.jsonl$"),
         ("digits", ["+recipe=yesno"], r"^expected one recipe, got digits and \+recipe=yesno"),
     ],
 )

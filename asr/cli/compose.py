@@ -73,6 +73,8 @@ def with_recipe(recipe: str, overrides: Sequence[str]) -> list[str]:
     known = [CUSTOM, *recipe_names()]
     if recipe not in known:
         near = did_you_mean(recipe, known)
+        if "=" in recipe:
+            near = f"; for manifests of your own: {CUSTOM} {recipe}"
         raise ConfigError(f"expected a recipe, one of {either(known)}; got {recipe!r}{near}")
     if doubled := [text for text in overrides if text.lstrip("+").startswith("recipe=")]:
         raise ConfigError(f"expected one recipe, got {recipe} and {doubled[0]}")

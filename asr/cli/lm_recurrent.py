@@ -60,13 +60,17 @@ def compose_language(
     from asr.cli.compose import composing, explaining, group_names
     from asr.cli.overrides import Space, read_overrides
     from asr.config import resolve
+    from asr.errors import ConfigError
     from asr.language_config import PRIMARY, LanguageConfig, register_language
     from asr.resources import resource_directory
 
     register_language()
     directory = resource_directory("configs") / "language"
-    space = Space(LanguageConfig, group_names(directory))
+    space = Space(LanguageConfig, group_names(directory), may_sweep=False)
     given = read_overrides(overrides, space)
+    for name, argument in (("texts", "the files"), ("dev", "--dev"), ("run_dir", "-o")):
+        if any(each.key == name for each in given):
+            raise ConfigError(f"{name}: expected it as an argument of the command, {argument}, not as {name}=…")
     with composing(directory, space):
         composed = compose(PRIMARY, overrides=[text for each in given for text in each.texts()])
     composed.texts = [str(readable(path)) for path in texts]

@@ -64,6 +64,7 @@ class Space:
     groups: Mapping[str, Sequence[str]]
     appended: tuple[str, ...] = ()  # groups of which no config is taken by default
     takes_several: bool = False  # whether one option may be given several values, for a sweep
+    may_sweep: bool = True  # whether there is a sweep to be asked for
 
     def option(self, key: str) -> Option | None:
         """An option or a section by its dotted name; None when there is none."""
@@ -314,9 +315,8 @@ def _choices(key: str, parsed: "Override", space: Space, is_list: bool = False) 
     if len(choices) > 1 and not space.takes_several:
         together = ",".join(choice.text for choice in choices)
         way_out = f"{key}=[{together}] takes all of them" if is_list else "a text with commas is in quotes"
-        raise ConfigError(
-            f"{key}: expected one value, got {len(choices)}, {together}: add -m to train once with each; {way_out}"
-        )
+        sweep = "-m (of asr train and asr run) trains once with each; " if space.may_sweep else ""
+        raise ConfigError(f"{key}: expected one value, got {len(choices)}, {together}; {sweep}{way_out}")
     return choices
 
 

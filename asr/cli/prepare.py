@@ -32,8 +32,13 @@ def prepare(recipe: Recipe, overrides: Overrides = None) -> None:
 
         asr prepare timit +data.options.corpus_dir=/corpora/TIMIT
     """
-    from asr.cli.compose import compose_recipe
+    from asr.cli.compose import CUSTOM, compose_recipe
+    from asr.errors import ConfigError
 
+    if recipe == CUSTOM:
+        raise ConfigError(
+            "expected a recipe that prepares a corpus, got custom, which trains on manifests that are there"
+        )
     config = compose_recipe(recipe, overrides or [])
     if not prepare_stage(config):
         typer.echo(f"nothing to do: {config.data.dir} is whole and its options are unchanged")
