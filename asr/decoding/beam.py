@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from asr.ngram.model import NgramModel
 
 EXACT_FINALISTS = 16  # of the beam, whose probabilities are summed over all paths at the end
+ALIKE_WITHOUT_MODEL = 4  # finalists of the same future, of which one with more paths outside the beam may be the best
 RESCORED = 32  # hypotheses of different texts that a rescoring model sees
 
 Frames = NDArray[np.float32]  # (T, V) log-probabilities of an utterance, on the host
@@ -150,7 +151,9 @@ class BeamDecoder:
         for index in short:
             check_frames(rows[index], self.tokenizer, ids[index])
         if log_probs.device not in self._on_device:
-            self._on_device[log_probs.device] = TensorSearch(self.tables, self.options, log_probs.device)
+            self._on_device[log_probs.device] = TensorSearch(
+                self.tables, self.options, log_probs.device, self.max_alike
+            )
         lengths = torch.tensor([len(rows[index]) for index in short])
         longest = int(lengths.max()) if short else 0
         found = self._on_device[log_probs.device].search(log_probs[short, :longest], lengths)
@@ -201,6 +204,14 @@ class BeamDecoder:
     def _num_listed(self) -> int:
         """How many hypotheses are compared at the end."""
         return self.options.nbest if self.rescorer is None else max(self.options.nbest, RESCORED)
+
+    @property
+    def max_alike(self) -> int:
+        """How many labellings of the same future a full beam keeps, as many as may be listed or more.
+
+        Without a language model next to all have the same future, and what misleads the search are missing paths.
+        """
+        return max(self._num_listed, 1 if self.space.model else ALIKE_WITHOUT_MODEL)
 
     def with_all_paths(self, finalists: list[Finalist], aligner: WordAligner) -> list[Finalist]:
         """The best finalists with exact acoustics: the search misses paths through labellings that left its beam.
@@ -254,7 +265,7 @@ class BeamStream:
     def __init__(self, decoder: BeamDecoder, utterance: str) -> None:
         self._decoder = decoder
         self._utterance = utterance
-        self.search = CompiledSearch(decoder.tables, decoder.options)
+        self.search = CompiledSearch(decoder.tables, decoder.options, decoder.max_alike)
         self.aligner = decoder.aligner(utterance)
         self._num_frames = 0
 

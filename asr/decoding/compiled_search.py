@@ -14,11 +14,16 @@ BLOCK_FRAMES = 512  # between looks at how full the arena is
 
 
 class CompiledSearch:
-    """One utterance's search. Memory grows with the labelling and the beam, not with the number of frames."""
+    """One utterance's search. Memory grows with the labelling and the beam, not with the number of frames.
 
-    def __init__(self, tables: SearchTables, options: BeamOptions) -> None:
+    max_alike: so many labellings of the same future are kept in a full beam; without it the number of hypotheses asked
+    for.
+    """
+
+    def __init__(self, tables: SearchTables, options: BeamOptions, max_alike: int | None = None) -> None:
         self._tables = tables
         self._options = options
+        self._max_alike = options.nbest if max_alike is None else max_alike
         self._room = options.beam_width * BLOCK_FRAMES
         self._arena = arenas.new_arena(self._room + 1)
         self._beam = arenas.new_beam(options.beam_width)
@@ -40,6 +45,7 @@ class CompiledSearch:
                 self._options.min_token_log_prob,
                 self._options.max_tokens_per_frame,
                 self._options.max_blank_log_prob,
+                self._max_alike,
             )
             if self._num_alive == 0:
                 return False

@@ -61,6 +61,8 @@ class Scratch(NamedTuple):
     end_bounds: NDArray[np.float64]
     old_nodes: NDArray[np.int32]
     old_blank: NDArray[np.float64]
+    heads: NDArray[np.int32]  # (H,) a power of two: by its future, the last labelling of the beam that has it
+    links: NDArray[np.int32]  # (K,) and the one before with the same entry in `heads`
 
 
 def new_scratch(beam_width: int, vocab_size: int) -> Scratch:
@@ -82,6 +84,8 @@ def new_scratch(beam_width: int, vocab_size: int) -> Scratch:
         end_bounds=np.empty(beam_width),
         old_nodes=np.empty(beam_width, np.int32),
         old_blank=np.empty(beam_width),
+        heads=np.empty(1 << (2 * beam_width).bit_length(), np.int32),
+        links=np.empty(beam_width, np.int32),
     )
 
 

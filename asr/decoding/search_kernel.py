@@ -2,7 +2,7 @@
 
 It is the algorithm of asr/decoding/tensor_search.py, in the order that suits a processor. Candidates that cannot reach
 the beam are skipped by bounds that lose nothing: the beam holds exactly the best `beam_width` labellings of those that
-the last frame's beam leads to.
+the last frame's beam leads to, less those of a full beam that cannot lead again (`_recombine`).
 
 Labellings are nodes of a tree that grows with the search (the arena); the beam is the list of nodes that are alive.
 """
@@ -255,7 +255,9 @@ def _pick_tokens(row, floor, max_tokens, picked) -> int:
 
 
 @kernel
-def advance(log_probs, scratch, arena, beam, num_nodes, num_alive, tables, token_floor, max_tokens, blank_skip):
+def advance(
+    log_probs, scratch, arena, beam, num_nodes, num_alive, tables, token_floor, max_tokens, blank_skip, max_alike
+):
     """Read (T, V) frames into arena and beam; returns the new counts of both. No labelling left: (nodes, 0).
 
     Only tokens above `token_floor` (ln p), and of these the `max_tokens` likeliest (0: all), are appended to
@@ -280,7 +282,60 @@ def advance(log_probs, scratch, arena, beam, num_nodes, num_alive, tables, token
         num_alive = size
         if num_alive == 0:
             break
+        if num_alive == len(beam.nodes):
+            num_alive = _recombine(scratch, arena, beam, num_alive, max_alike)
     return num_nodes, num_alive
+
+
+@kernel
+def _recombine(scratch, arena, beam, num_alive, max_alike) -> int:
+    """Drop the labellings that `max_alike` others of the beam are ahead of for good; returns how many are left.
+
+    Whatever follows, it adds the same to labellings with the same last token, the same word in hand and the same states
+    of language model and hotwords. One that is behind in both of its sums of paths stays behind.
+    """
+    heads, links = scratch.heads, scratch.links
+    for place in range(len(heads)):
+        heads[place] = NONE
+    num_left = 0
+    for i in range(num_alive):
+        node = beam.nodes[i]
+        entry = _future(arena, node) & (len(heads) - 1)
+        num_ahead = 0
+        other = heads[entry]
+        while other != NONE:
+            num_ahead += _is_ahead(arena, beam, other, i)
+            other = links[other]
+        if num_ahead >= max_alike:
+            arena[node].slot = NONE
+            continue
+        beam.nodes[num_left], beam.blank[num_left], beam.token[num_left] = node, beam.blank[i], beam.token[i]
+        arena[node].slot = num_left
+        links[num_left], heads[entry] = heads[entry], num_left
+        num_left += 1
+    return num_left
+
+
+@inlined
+def _future(arena, node) -> int:
+    """A hash of what everything that may follow a labelling depends on."""
+    code = arena[node].tree_node * 1_000_003 + arena[node].model_state
+    code = (code * 1_000_003 + arena[node].hot_state) * 1_000_003 + arena[node].token
+    return code ^ (code >> 15)
+
+
+@inlined
+def _is_ahead(arena, beam, one, other) -> bool:
+    a, b = beam.nodes[one], beam.nodes[other]
+    lead = arena[a].score - arena[b].score
+    return (
+        arena[a].tree_node == arena[b].tree_node
+        and arena[a].model_state == arena[b].model_state
+        and arena[a].hot_state == arena[b].hot_state
+        and arena[a].token == arena[b].token
+        and beam.blank[one] + lead >= beam.blank[other]
+        and beam.token[one] + lead >= beam.token[other]
+    )
 
 
 @kernel

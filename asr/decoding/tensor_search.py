@@ -53,10 +53,13 @@ class State:
 
 
 class TensorSearch:
-    """A search's tables on a device."""
+    """A search's tables on a device. max_alike: see `asr.decoding.compiled_search.CompiledSearch`."""
 
-    def __init__(self, tables: SearchTables, options: BeamOptions, device: torch.device) -> None:
+    def __init__(
+        self, tables: SearchTables, options: BeamOptions, device: torch.device, max_alike: int | None = None
+    ) -> None:
         self._options = options
+        self._max_alike = options.nbest if max_alike is None else max_alike
         self._device = device
         self._kind = tables.model_kind
         self._constrained = tables.constrained
@@ -151,11 +154,22 @@ class TensorSearch:
         longer = self._append(state.select(source), token, acoustic.gather(1, index), gain.gather(1, index))
         new = longer.where(extends, stay.select(source))
         nothing = best == NEVER
+        nothing |= self._behind_for_good(new) & ~nothing.any(dim=1, keepdim=True)  # of a full beam
         new.blank, new.token = new.blank.masked_fill(nothing, NEVER), new.token.masked_fill(nothing, NEVER)
         skipped = (row[:, BLANK] > self._options.max_blank_log_prob)[:, None]
         blanked = replace(state, blank=total + row[:, :1], token=torch.full_like(total, NEVER))
         source = torch.where(skipped, self._identity(len(row)), source)
         return blanked.where(skipped, new), source, torch.where(skipped, BLANK, token)
+
+    def _behind_for_good(self, state: State) -> Tensor:
+        """(B, K) which of the labellings, best first, have `max_alike` others ahead: see `_recombine` of the kernel."""
+        same = torch.ones((), dtype=torch.bool, device=self._device)
+        for feature in (state.tree_node, state.model_state, state.hot_state, state.last):
+            same = same & (feature[:, :, None] == feature[:, None, :])  # (B, K, K)
+        lead = state.score[:, :, None] - state.score[:, None, :]
+        for sums in (state.blank, state.token):
+            same &= sums[:, :, None] + lead >= sums[:, None, :]
+        return same.triu(diagonal=1).sum(dim=1) >= self._max_alike
 
     def _allowed(self, row: Tensor) -> Tensor:
         """(B, V) which tokens may be appended in this frame; never the blank."""

@@ -31,7 +31,8 @@ def tensors(log_probs: np.ndarray, tables, options) -> list[Finalist]:
 
 
 def wide(num_frames: int, vocab_size: int) -> BeamOptions:
-    return BeamOptions(beam_width=sum((vocab_size - 1) ** n for n in range(num_frames + 1)))
+    """More places than there are labellings: a full beam drops those that cannot lead again."""
+    return BeamOptions(beam_width=1 + sum((vocab_size - 1) ** n for n in range(num_frames + 1)))
 
 
 def assert_all_found(found: list[Finalist], expected: dict[tuple[int, ...], float]) -> None:
@@ -223,3 +224,51 @@ def test_narrow_beams_of_both_backends_hold_the_same(beam_width):
             batch = TensorSearch(tables, options, torch.device("cpu")).search(torch.from_numpy(log_probs), lengths)
             for row, length, found in zip(log_probs, lengths.tolist(), batch):
                 assert_same(found, compiled(row[:length], tables, options))
+
+
+NEVER_ALIKE = 10**6  # labellings of the same future: none is dropped for that
+
+
+def test_places_of_labellings_that_cannot_lead_again_are_worth_having():
+    """Without them a narrow beam finds better labellings, by the score's definition, and the best of all oftener."""
+    rng = np.random.default_rng(13)
+    tables = SearchSpace(CHARACTERS, language_model(1, WORDS, 2)).tables(Weights(0.7, 0.5, -2.0))
+    sums, num_best = {1: 0.0, NEVER_ALIKE: 0.0}, {1: 0, NEVER_ALIKE: 0}
+    for _ in range(100):
+        log_probs = random_log_probs(rng, 12, 4)
+        best = exact_score(log_probs, tables, BeamOptions(2000), NEVER_ALIKE)
+        for alike in sums:
+            score = exact_score(log_probs, tables, BeamOptions(beam_width=6), alike)
+            sums[alike] += score
+            num_best[alike] += score > best - 1e-6
+    assert sums[1] > sums[NEVER_ALIKE]
+    assert num_best[1] > num_best[NEVER_ALIKE]
+
+
+def exact_score(log_probs: np.ndarray, tables, options: BeamOptions, max_alike: int) -> float:
+    """Of the best that is found."""
+    tokens = np.array(searched(log_probs, tables, options, max_alike)[0].tokens, np.int64)
+    return labelling_log_prob(np.exp(log_probs.astype(np.float64)), tokens) + sum(
+        labelling_scores.score_parts(tables, tokens)
+    )
+
+
+def searched(log_probs: np.ndarray, tables, options: BeamOptions, max_alike: int) -> list[Finalist]:
+    search = CompiledSearch(tables, options, max_alike)
+    assert search.advance(log_probs)
+    return search.finalists()
+
+
+def test_a_full_beam_holds_as_many_alike_as_hypotheses_are_asked_for():
+    """Without a language model labellings that end in the same token have the same future."""
+    log_probs = random_log_probs(np.random.default_rng(14), 20, 4)
+    tables = SearchSpace(CHARACTERS).tables(Weights())
+    sizes = []
+    for nbest in (1, 2, 5):
+        found = compiled(log_probs, tables, BeamOptions(beam_width=30, nbest=nbest))
+        sizes.append(len(found))
+        (same,) = TensorSearch(tables, BeamOptions(30, nbest), torch.device("cpu")).search(
+            torch.from_numpy(log_probs)[None], torch.tensor([20])
+        )
+        assert_same(same, found)
+    assert 3 <= sizes[0] < sizes[1] < sizes[2] < 30
