@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from asr.data.findings import MAX_UNUSABLE_SHARE
 from asr.options import Conflict, check, difference, from_json, option, to_json
 
 __all__ = ["difference", "from_json", "to_json"]  # from asr/options.py; the others are made here
@@ -33,7 +34,7 @@ class DataConfig:
     max_duration_seconds: float = option(35.0, above=0)
     # Utterances left out because something is wrong with them (audio that is missing, damaged or shorter than stated, a
     # text that the model cannot spell or align), over all of a set: with more the run ends.
-    max_unusable_share: float = option(0.1, at_least=0, at_most=1)
+    max_unusable_share: float = option(MAX_UNUSABLE_SHARE, at_least=0, at_most=1)
     # padded audio in one batch, of all processes together; 0: one utterance a batch
     batch_seconds: float = option(160.0, at_least=0)
     sorted_epochs: int = option(0, at_least=0)  # so many first epochs go from short to long; 1: SortaGrad

@@ -1,15 +1,15 @@
 """A model on a test set: hypotheses, error rates and how long it took."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from asr.data.audio_cache import AudioStore
-from asr.data.dataset import SpeechDataset, load_batches
+from asr.data.dataset import SpeechDataset, load_each
+from asr.data.findings import MAX_UNUSABLE_SHARE
 from asr.data.sampler import Draw, plan_in_order
+from asr.data.usable import refuse_too_many
 from asr.emissions import EmissionBatch
 from asr.errors import ManifestError
 from asr.processes import ALONE, Processes
@@ -23,6 +23,8 @@ from asr.types import Batch, Hypothesis, Seconds, Utterance
 
 BATCH_SECONDS = 300.0  # of padded audio: the model's memory, a few hundred MB at most
 
+OPTION = "--max-unusable-share (in a recipe data.max_unusable_share)"
+
 OnEmissions = Callable[[EmissionBatch], None]
 
 
@@ -32,6 +34,7 @@ class Recognition:
 
     hypotheses: dict[str, Hypothesis]
     seconds: dict[str, Seconds]
+    left_out: dict[str, str] = field(default_factory=dict)  # id -> why its audio cannot be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Evaluation:
     assessment: Assessment
     summary: dict[str, Any]  # what score.json holds
     recognition: Recognition
-    utterances: Sequence[Utterance]  # with their texts as scored
+    utterances: Sequence[Utterance]  # those that were scored, with their texts as scored
 
     def nbest_rows(self) -> list[dict[str, Any]]:
         """Rows of `nbest.jsonl`, the best of an utterance first; none where there are no alternatives.
@@ -75,11 +78,13 @@ def evaluate(
     show_progress: bool = False,
     on_emissions: OnEmissions | None = None,
     processes: Processes = ALONE,
+    max_unusable_share: float = MAX_UNUSABLE_SHARE,
 ) -> Evaluation:
     """Transcribe every utterance and score it against its text, both normalised the way the model was trained.
 
     The time counts everything from the audio files to the text, of all processes that share the work.
-    Raises `AudioError` for audio that cannot be read: an error rate over a part of the set would not be its error rate.
+    Utterances whose audio cannot be read, or is shorter than stated, are left out: `Recognition.left_out` names them,
+    and the summary has their number. Raises `ManifestError` when they are too many.
 
     Args:
         recognizer: the model
@@ -91,11 +96,13 @@ def evaluate(
         show_progress: a bar on standard error
         on_emissions: called with each batch of log-probabilities, where the model is, before it is decoded
         processes: that share the batches out among them; all come back with the whole result
+        max_unusable_share: of the utterances, 0 to 1, that may be left out
     """
     utterances = normalized(utterances, recognizer)
     started = time.perf_counter()
     recognition = recognize_all(recognizer, utterances, num_workers, show_progress, on_emissions, processes)
     decode_seconds = time.perf_counter() - started
+    utterances = heard(name, utterances, recognition.left_out, max_unusable_share)
     assessment = assess(
         name,
         system,
@@ -106,6 +113,7 @@ def evaluate(
     )
     audio_seconds: Seconds = sum(u.duration for u in utterances)
     summary = score_json(assessment, audio_seconds, decode_seconds, recognizer.decoder.describe())
+    summary["left_out"] = len(recognition.left_out)
     return Evaluation(assessment, summary, recognition, utterances)
 
 
@@ -116,6 +124,18 @@ def normalized(utterances: Sequence[Utterance], recognizer: Recognizer) -> list[
     return [replace(u, text=normalize(u.text, recognizer.case)) for u in utterances]
 
 
+def heard(
+    name: str, utterances: Sequence[Utterance], left_out: Mapping[str, str], max_unusable_share: float
+) -> list[Utterance]:
+    """The utterances of the set `name` that were not left out; raises `ManifestError` when these are too many."""
+    counts, first = {"unreadable-audio": len(left_out)}, list(left_out.items())
+    refuse_too_many(name, counts, first, len(utterances), max_unusable_share, option=OPTION)
+    kept = [utterance for utterance in utterances if utterance.id not in left_out]
+    if not kept:
+        raise ManifestError(f"{name}: none of {len(utterances)} utterances can be heard; the first: {first[0][1]}")
+    return kept
+
+
 def recognize_all(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
@@ -124,10 +144,14 @@ def recognize_all(
     on_emissions: OnEmissions | None = None,
     processes: Processes = ALONE,
 ) -> Recognition:
-    """A hypothesis for each utterance, batched by length; in all processes those of all."""
+    """A hypothesis for each utterance that can be heard, batched by length; in all processes those of all."""
+    left_out: dict[str, str] = {}
     parts: list[Recognition] = []  # of this process's batches
     before = time.perf_counter()
-    for batch in _emissions(recognizer, utterances, num_workers, show_progress, processes):
+    for batch in _emissions(recognizer, utterances, num_workers, show_progress, left_out, processes):
+        if batch is None:
+            parts.append(Recognition({}, {}))
+            continue
         if on_emissions is not None:
             on_emissions(batch)
         decoded = recognizer.decoder.decode(batch.log_probs, batch.lengths, batch.ids)
@@ -138,14 +162,27 @@ def recognize_all(
     parts = processes.gather(parts)
     found = {id: hypothesis for part in parts for id, hypothesis in part.hypotheses.items()}
     seconds = {id: share for part in parts for id, share in part.seconds.items()}
-    return Recognition({u.id: found[u.id] for u in utterances}, seconds)
+    reasons = {id: why for part in processes.gather([left_out]) for id, why in part.items()}
+    return Recognition(
+        {u.id: found[u.id] for u in utterances if u.id in found},
+        seconds,
+        {u.id: reasons[u.id] for u in utterances if u.id in reasons},
+    )
 
 
 def all_emissions(
-    recognizer: Recognizer, utterances: Sequence[Utterance], num_workers: int, show_progress: bool
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    num_workers: int,
+    show_progress: bool,
+    left_out: dict[str, str],
 ) -> Iterator[EmissionBatch]:
-    """What the model says of each utterance, in the processor's memory, batched by length: longest first."""
-    return (batch.cpu() for batch in _emissions(recognizer, utterances, num_workers, show_progress))
+    """What the model says of each utterance, in the processor's memory, batched by length: longest first.
+
+    left_out: takes the ids of utterances whose audio cannot be used, each with the reason; see `heard`.
+    """
+    batches = _emissions(recognizer, utterances, num_workers, show_progress, left_out)
+    return (batch.cpu() for batch in batches if batch is not None)
 
 
 def _emissions(
@@ -153,10 +190,15 @@ def _emissions(
     utterances: Sequence[Utterance],
     num_workers: int,
     show_progress: bool,
+    left_out: dict[str, str],
     processes: Processes = ALONE,
-) -> Iterator[EmissionBatch]:
-    batches = speech_batches(recognizer, utterances, num_workers, "transcribing", show_progress, processes=processes)
-    for batch in batches:
+) -> Iterator[EmissionBatch | None]:
+    """None in the place of a batch of which nothing can be heard."""
+    dataset = _dataset(recognizer, utterances, is_whole=True)
+    for batch in _load(recognizer, dataset, num_workers, "transcribing", show_progress, left_out, processes):
+        if batch is None:
+            yield None
+            continue
         emissions = recognizer.emissions(batch.waveforms, batch.waveform_lengths)
         yield EmissionBatch(batch.ids, emissions.log_probs, emissions.lengths)
 
@@ -168,16 +210,33 @@ def speech_batches(
     title: str,
     show_progress: bool,
     unreadable: dict[str, str] | None = None,
-    processes: Processes = ALONE,
 ) -> Iterator[Batch]:
     """The utterances' audio, where the model is, batched by length: longest first; with a bar.
 
-    unreadable: see `load_batches`; processes: this one gets its share of the batches.
+    unreadable: see `load_batches`.
     """
-    dataset = SpeechDataset(AudioStore(utterances, recognizer.sample_rate), [()] * len(utterances))
-    durations = np.array([utterance.duration for utterance in utterances])
-    batches_of_all = [[Draw(index, epoch=0) for index in batch] for batch in plan_in_order(durations, BATCH_SECONDS)]
-    plan = processes.share(batches_of_all)
-    batches = load_batches(dataset, plan, num_workers, unreadable)
+    dataset = _dataset(recognizer, utterances, is_whole=False)
+    batches = _load(recognizer, dataset, num_workers, title, show_progress, unreadable, ALONE)
+    return (batch for batch in batches if batch is not None)
+
+
+def _dataset(recognizer: Recognizer, utterances: Sequence[Utterance], *, is_whole: bool) -> SpeechDataset:
+    store = AudioStore(utterances, recognizer.sample_rate, is_whole=is_whole)
+    return SpeechDataset(store, [()] * len(utterances))
+
+
+def _load(
+    recognizer: Recognizer,
+    dataset: SpeechDataset,
+    num_workers: int,
+    title: str,
+    show_progress: bool,
+    unreadable: dict[str, str] | None,
+    processes: Processes,
+) -> Iterator[Batch | None]:
+    """This process's share of the batches; None for one of which nothing can be read."""
+    batches_of_all = plan_in_order(dataset.durations, BATCH_SECONDS)
+    plan = processes.share([[Draw(index, epoch=0) for index in batch] for batch in batches_of_all])
+    batches = load_each(dataset, plan, num_workers, unreadable)
     for batch in track(batches, title, total=len(plan), shown=show_progress):
-        yield batch.to(recognizer.device)
+        yield None if batch is None else batch.to(recognizer.device)

@@ -55,7 +55,7 @@ def _row(name: str, result: Mapping[str, Any]) -> str:
     interval = result.get("wer_ci95")
     shown = f"{100 * interval[0]:.2f}–{100 * interval[1]:.2f}" if interval and None not in interval else "–"
     rates = [f"{100 * result[key]:.2f}" if result[key] is not None else "–" for key in ROWS]
-    if result.get("words") == 0:
+    if 0 in (result.get("words"), result.get("reference_words")):
         rates[0] = "no words"
     return f"| {name} | {' | '.join(rates)} | {_number(result)} | {shown} |"
 

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 SCLITE_FOLDER = "sclite"
 WRITTEN = ("score.json", "hypotheses.jsonl", "report.html", f"{SCLITE_FOLDER}/", "kaldi_wer.txt", "espnet.md")
-ALSO_WRITTEN = ("nbest.jsonl", "leaderboard.jsonl")  # of audio, and where there are alternatives
+LEFT_OUT = "dropped.jsonl"  # utterances whose audio cannot be used
+ALSO_WRITTEN = ("nbest.jsonl", "leaderboard.jsonl", LEFT_OUT)  # of audio, and where there are any
 # What another evaluation's may be taken for this one's, were it left: written only sometimes, or under other names.
 _REMOVED_FIRST = (
     "score.json",
     "nbest.jsonl",
     "leaderboard.jsonl",
+    LEFT_OUT,
     *(f"{SCLITE_FOLDER}/*{suffix}" for suffix in WRITERS),
 )
 
@@ -39,6 +41,7 @@ def write_results(
     audio: Mapping[str, Utterance] | None = None,
     seconds: Mapping[str, Seconds] | None = None,
     nbest: Sequence[Mapping[str, Any]] = (),
+    left_out: Mapping[str, str] | None = None,
     show_progress: bool = False,
 ) -> list[str]:
     """Write everything, `score.json` last; returns the names of what was written, as a user reads them.
@@ -53,6 +56,7 @@ def write_results(
         audio: the utterances by id, where there is audio: for the rows of the Open ASR leaderboard
         seconds: by id, the time that each took
         nbest: rows of nbest.jsonl, where there are alternatives
+        left_out: by id, why utterances were left out of the set: rows of dropped.jsonl
         show_progress: a bar on standard error while pictures are drawn
 
     Raises:
@@ -71,6 +75,9 @@ def write_results(
     if nbest:
         write_json_lines(directory / "nbest.jsonl", nbest)
         written.append("nbest.jsonl")
+    if left_out:
+        write_json_lines(directory / LEFT_OUT, [{"id": id, "message": why} for id, why in left_out.items()])
+        written.append(LEFT_OUT)
     write_report(directory / "report.html", scored, summary, assessment.breakdowns, illustrations, show_progress)
     write_json(directory / "score.json", summary)
     return written

@@ -94,8 +94,9 @@ def test_evaluate_writes_exactly_what_it_promises(work, tmp_path):
         "folding",
         "normalized",
         "breakdowns",
+        "left_out",
     ]
-    assert score["utterances"] == 5
+    assert (score["utterances"], score["left_out"]) == (5, 0)
     assert score["reference_words"] == sum(len(text.split()) for text in TEXTS[3:])
     rows = [json.loads(line) for line in (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()]
     keys = {"id", "reference", "hypothesis", "errors", "reference_words", "speaker", "duration", "fields"}

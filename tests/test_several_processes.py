@@ -69,7 +69,7 @@ JOBS = [  # name of the run directory, processes, kind, overrides
     ("damaged-2", 2, "damaged", PLAIN),
     *[(f"unheard-{n}", n, "unheard", [*PLAIN, "data.batch_seconds=0", "machine.cache_gib=0"]) for n in (1, 2)],
     ("too-damaged", 2, "unheard", ["data.max_unusable_share=0.02", "machine.cache_gib=0"]),
-    *[(f"evaluation-{n}", n, "evaluate", []) for n in (1, 3)],  # of plain-1's model, on the training set
+    *[(f"evaluation-{n}", n, "evaluate", []) for n in (1, 3)],  # of plain-1's model, on the damaged training set
 ]
 
 
@@ -109,7 +109,7 @@ def runs(tmp_path_factory):
         if kind == "language":
             given = [str(text), str(directory / name), *overrides]
         if kind == "evaluate":
-            given = [str(directory / "plain-1" / "model"), str(data[0]), "-o", str(directory / name)]
+            given = [str(directory / "plain-1" / "model"), str(damaged[0]), "-o", str(directory / name)]
         log = str(directory / f"{name}.log")
         jobs.append({"kind": kind, "world_size": world_size, "log": log, "overrides": given})
     (directory / "jobs.json").write_text(json.dumps(jobs))
@@ -204,7 +204,10 @@ def test_language_models_too(runs):
 def test_an_evaluation_is_split_and_comes_to_the_same(runs):
     assert runs.did_fail("evaluation-3") == [False], runs.said("evaluation-3")
     one, three = (runs.directory / f"evaluation-{n}" for n in (1, 3))
-    assert (one / "hypotheses.jsonl").read_text().count("\n") == 2 * len(TEXTS)
+    assert (one / "hypotheses.jsonl").read_text().count("\n") == 2 * len(TEXTS) - 1
+    assert json.loads((one / "score.json").read_text())["left_out"] == 1
+    assert (one / "dropped.jsonl").read_text() == (three / "dropped.jsonl").read_text()
+    assert runs.said("evaluation-3").count("damaged-train: 1 of 24 utterances left out:   train-5: ") == 1
     for name in ("hypotheses.jsonl", "score.json"):
         assert_equal_but_times(one / name, three / name)
     assert runs.said("evaluation-3").count("written:") == 1

@@ -1,6 +1,8 @@
 """Recordings that cannot be read, or are shorter than stated: left out, named and counted, whatever route they take."""
 
 import json
+import re
+import shutil
 import signal
 import wave
 from dataclasses import replace
@@ -10,9 +12,11 @@ import pytest
 import torch
 from helpers import SAMPLE_RATE, sung_corpus
 from test_training import SMALL, TEXTS
+from typer.testing import CliRunner
 
 from asr import training_data
 from asr.cli.compose import compose_recipe
+from asr.cli.main import app
 from asr.cli.train import train_stage
 from asr.data.audio_cache import ROUNDED_SECONDS, AudioStore, ShortAudioError
 from asr.data.late_drops import LateDrops, SetSize
@@ -310,3 +314,65 @@ def test_a_dev_set_without_words_is_judged_by_the_loss(corpus, tmp_path, capsys)
     for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines():
         assert not {"wer", "cer"} & json.loads(line, parse_constant=pytest.fail).keys()
     assert "| dev | no words | – | 4 | – |" in (model / "README.md").read_text()
+
+
+# ------------------------------------------------------------------------------------------ the trained model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model that is trained a little, and the sets of its run: of `dev` one recording is damaged, one overstated."""
+    folder = tmp_path_factory.mktemp("model")
+    corpus = {name: sung_corpus(folder, name, TEXTS, seed=seed) for name, seed in (("train", 1), ("dev", 2))}
+    damage(corpus["dev"], "dev-3")
+    overstate(corpus["dev"], "dev-7")
+    utterances = read_manifest(corpus["dev"])
+    write_manifest(corpus["dev"], [replace(u, text="bad quäck") if u.id == "dev-2" else u for u in utterances])
+    return train(corpus, folder / "run", "optim.lr=0.01", "training.epochs=8"), corpus["dev"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def test_evaluation_leaves_out_names_and_counts_and_agrees_with_validation(model, tmp_path):
+    directory, dev = model
+    trained = json.loads((directory.parent / "result.json").read_text())["figures"]
+    few = run("evaluate", directory, dev, "-o", tmp_path / "few")
+    assert isinstance(few.exception, ManifestError)
+    assert "dev: 2 of 12 utterances cannot be used" in str(few.exception)
+    assert "raise --max-unusable-share" in str(few.exception)
+    assert not (tmp_path / "few").exists()
+    result = run("evaluate", directory, dev, "-o", tmp_path / "out", "--max-unusable-share", "0.2")
+    assert result.exit_code == 0, result.output
+    assert "dev: 2 of 12 utterances left out:" in result.output
+    assert "  dev-7: " in result.output
+    assert "the manifest says 5 s" in result.output
+    assert re.search(r"Utterances +10 of 12", result.output)
+    score = json.loads((tmp_path / "out" / "score.json").read_text())
+    assert (score["utterances"], score["left_out"]) == (10, 2)
+    assert score["reference_words"] == trained["words"] == sum(len(u.text.split()) for u in read_manifest(dev)) - 10
+    assert (score["wer"], score["cer"]) == (trained["wer"], trained["cer"])
+    rows = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["dev-3", "dev-7"]
+
+
+def test_nothing_to_hear_is_an_error(model, tmp_path):
+    directory, dev = model
+    write_manifest(tmp_path / "m.jsonl", [u for u in read_manifest(dev) if u.id == "dev-3"])
+    result = run("evaluate", directory, tmp_path / "m.jsonl", "--max-unusable-share", "1")
+    assert "m: none of 1 utterances can be heard; the first: " in str(result.exception)
+
+
+def test_a_model_is_tuned_and_calibrated_on_what_can_be_heard(model, tmp_path):
+    directory, dev = model
+    copy = shutil.copytree(directory, tmp_path / "model")
+    (tmp_path / "lm.txt").write_text("a bad cab\nab ba\ndad\n" * 5)
+    run("lm", "train", tmp_path / "lm.txt", "-o", tmp_path / "lm.arpa", "--order", "2", "--discount-fallback")
+    options = ["--lm", tmp_path / "lm.arpa", "--trials", "4", "--dry-run", "-o", tmp_path / "tune"]
+    for command in (["tune", copy, dev, *options], ["calibrate", copy, dev, "-o", tmp_path / "calibrate"]):
+        refused = run(*command)
+        assert "dev: 2 of 12 utterances cannot be used" in str(refused.exception)
+        result = run(*command, "--max-unusable-share", "0.2")
+        assert result.exit_code == 0, result.output
+        assert "dev: 2 of 12 utterances left out:" in result.output

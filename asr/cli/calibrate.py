@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import Device, ModelArgument, ModelOption, given_model, load, only_input, refuse_replacing
+from asr.cli.common import (
+    Device,
+    MaxUnusableShare,
+    ModelArgument,
+    ModelOption,
+    given_model,
+    load,
+    only_input,
+    refuse_replacing,
+    tell_left_out,
+    unusable_share,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +48,7 @@ def calibrate(
     ] = None,
     model_option: ModelOption = None,
     output_dir: Output = None,
+    max_unusable_share: MaxUnusableShare = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Threads that read audio ahead.")] = 2,
 ) -> None:
@@ -56,6 +68,7 @@ def calibrate(
     from rich.console import Console
 
     from asr.data.manifest import read_manifest
+    from asr.evaluation import heard
     from asr.files import write_json
     from asr.model_directory import update_config
     from asr.scoring.calibration import Calibration, draw_reliability
@@ -65,7 +78,10 @@ def calibrate(
     directory = output_dir or model.resolve().parent / "calibrate" / manifest.stem
     refuse_replacing(directory, WRITTEN, inputs)
     recognizer = load(model, device)
-    evidence = collect_evidence(recognizer, read_manifest(manifest), workers, show_progress=sys.stderr.isatty())
+    utterances, left_out = read_manifest(manifest), dict[str, str]()
+    evidence = collect_evidence(recognizer, utterances, workers, sys.stderr.isatty(), left_out)
+    tell_left_out(manifest.stem, left_out, len(utterances))
+    heard(manifest.stem, utterances, left_out, unusable_share(max_unusable_share))
     calibration = Calibration.fit(evidence)
     table, picture = WRITTEN
     decoder = recognizer.decoder.describe()
@@ -84,9 +100,16 @@ def calibrate(
 
 
 def collect_evidence(
-    recognizer: Recognizer, utterances: list[Utterance], workers: int, show_progress: bool
+    recognizer: Recognizer,
+    utterances: list[Utterance],
+    workers: int,
+    show_progress: bool,
+    left_out: dict[str, str],
 ) -> WordEvidence:
-    """Transcribe every utterance; keep what the confidences of its words depend on, and whether they are right."""
+    """Transcribe every utterance; keep what the confidences of its words depend on, and whether they are right.
+
+    left_out: takes the ids of utterances whose audio cannot be used, each with the reason.
+    """
     from asr.decoding.alignment import align
     from asr.evaluation import all_emissions, normalized
     from asr.scoring.calibration import join, word_evidence
@@ -95,7 +118,7 @@ def collect_evidence(
     utterances = normalized(utterances, recognizer)
     references = {utterance.id: utterance.text for utterance in utterances}
     parts = []
-    for batch in all_emissions(recognizer, utterances, workers, show_progress):
+    for batch in all_emissions(recognizer, utterances, workers, show_progress, left_out):
         hypotheses = recognizer.decoder.decode(batch.log_probs, batch.lengths, batch.ids)
         for row, (id, hypothesis) in enumerate(zip(batch.ids, hypotheses)):
             log_probs = batch.log_probs[row, : int(batch.lengths[row])]

@@ -1,7 +1,7 @@
 """What several commands share."""
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +23,16 @@ ModelOption = Annotated[
     typer.Option("--model", "-m", help="The model; then every argument is an input.", show_default=False),
 ]
 WORDS_SHOWN = 5
+MaxUnusableShare = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of the utterances that may be left out because their audio cannot be read or is shorter than "
+        "stated; more is an error. By default as data.max_unusable_share in training.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU when there is one.")]
 
 
@@ -37,6 +47,23 @@ def importing() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def unusable_share(option: float | None) -> float:
+    """The share that --max-unusable-share allows."""
+    from asr.data.findings import MAX_UNUSABLE_SHARE
+
+    return MAX_UNUSABLE_SHARE if option is None else option
+
+
+def tell_left_out(name: str, left_out: Mapping[str, str], num_utterances: int) -> None:
+    """Say on standard error which utterances of a set were left out because of their audio, and why."""
+    if left_out:
+        typer.echo(f"{name}: {len(left_out)} of {num_utterances} utterances left out:", err=True)
+        for id, reason in list(left_out.items())[:WORDS_SHOWN]:
+            typer.echo(f"  {id}: {reason}", err=True)
+        if len(left_out) > WORDS_SHOWN:
+            typer.echo(f"  … and {len(left_out) - WORDS_SHOWN} more", err=True)
 
 
 def find_model(path: Path) -> Path:

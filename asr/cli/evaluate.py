@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import Device, ModelArgument, ModelOption, given_model, load, refuse_replacing
+from asr.cli.common import (
+    Device,
+    MaxUnusableShare,
+    ModelArgument,
+    ModelOption,
+    given_model,
+    load,
+    refuse_replacing,
+    tell_left_out,
+    unusable_share,
+)
 from asr.cli.decoding_options import DecodingOptions, takes_decoding_options
 from asr.cli.scoring_options import Alignment, By, Fold, Normalize, Unit, comparison, names
 
@@ -76,6 +86,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    max_unusable_share: MaxUnusableShare = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Threads that read audio ahead.")] = 2,
     *,
@@ -125,7 +136,14 @@ def evaluate(
     results = {}
     for test_set in test_sets:
         evaluation = evaluate_set(
-            recognizer, test_set, settings, system_name(model), workers, save_log_probs, processes
+            recognizer,
+            test_set,
+            settings,
+            system_name(model),
+            workers,
+            save_log_probs,
+            processes,
+            max_unusable_share,
         )
         if not launch.is_leader:
             continue
@@ -220,8 +238,9 @@ def evaluate_set(
     workers: int,
     save_log_probs: Path | None = None,
     processes: "Processes | None" = None,
+    max_unusable_share: float | None = None,
 ) -> "Evaluation":
-    """Evaluate a test set, and write the log-probabilities if they are asked for."""
+    """Evaluate a test set, name what is left out of it, and write the log-probabilities if they are asked for."""
     import sys
     from dataclasses import replace
 
@@ -246,7 +265,10 @@ def evaluate_set(
         show_progress=sys.stderr.isatty() and processes.is_leader,
         on_emissions=None if save_log_probs is None else lambda batch: rows.update(batch.rows()),
         processes=processes,
+        max_unusable_share=unusable_share(max_unusable_share),
     )
+    if processes.is_leader:
+        tell_left_out(test_set.name, evaluation.recognition.left_out, len(utterances))
     if save_log_probs is not None:
         frame_seconds = recognizer.samples_per_frame / recognizer.sample_rate
         source = test_set.manifest.name
@@ -272,6 +294,7 @@ def write_evaluation(recognizer: "Recognizer", evaluation: "Evaluation", directo
         audio={utterance.id: utterance for utterance in evaluation.utterances},
         seconds=evaluation.recognition.seconds,
         nbest=evaluation.nbest_rows(),
+        left_out=evaluation.recognition.left_out,
         show_progress=shown,
     )
 

@@ -92,8 +92,6 @@ def run_one(config: "Config") -> None:
 
 def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dict[str, dict[str, Any]]:
     """Evaluate every test set unless that is done; returns the contents of each score.json."""
-    import json
-
     from asr.builders import build_comparison
     from asr.cli.common import load
     from asr.cli.evaluate import TestSet, check_fields, evaluate_set, show_worst, system_name, write_evaluation
@@ -115,26 +113,45 @@ def evaluate_stage(config: "Config", model_dir: Path, console: "Console") -> dic
             "decoding": to_json(config.decoding),
             "scoring": to_json(config.scoring),
         }
-        if not stage.is_done(inputs):
+        if not stage.is_done(inputs) or read_summary(directory).get("left_out"):  # which may be mended by now
             check_fields(config.scoring.fields, test_sets)
             recognizer = recognizer or load(model_dir, config.machine.accelerator)
             settings = build_comparison(config.scoring)
-            evaluation = evaluate_set(recognizer, test_set, settings, system_name(model_dir), EVALUATION_WORKERS)
+            evaluation = evaluate_set(
+                recognizer,
+                test_set,
+                settings,
+                system_name(model_dir),
+                EVALUATION_WORKERS,
+                max_unusable_share=config.data.max_unusable_share,
+            )
             write_evaluation(recognizer, evaluation, test_set.directory)
             show_worst(console, name, evaluation.assessment, WORST_SHOWN)
             stage.finish(inputs, outputs=[directory / "score.json", directory / "hypotheses.jsonl"])
-        results[name] = json.loads((directory / "score.json").read_text(encoding="utf-8"))
+        results[name] = read_summary(directory)
     if recognizer is not None:
         write_card(config, model_dir, results)
     return results
 
 
+def read_summary(directory: Path) -> dict[str, Any]:
+    """The contents of a result's score.json."""
+    import json
+
+    summary: dict[str, Any] = json.loads((directory / "score.json").read_text(encoding="utf-8"))
+    return summary
+
+
 def write_card(config: "Config", model_dir: Path, results: dict[str, dict[str, Any]]) -> None:
-    """Put the test figures on the model's card."""
+    """Put the test figures on the model's card, below those of the development set."""
     from asr.model_card import model_card
     from asr.model_directory import replace_card
+    from asr.training.dev_figures import figures_by_set
+    from asr.training.run_state import read_result
 
-    replace_card(model_dir, model_card(config, results))
+    trained = read_result(Path(config.run_dir))
+    figures = figures_by_set(trained.figures) if trained is not None else {}
+    replace_card(model_dir, model_card(config, figures | results))
 
 
 def report(config: "Config", results: dict[str, dict[str, Any]], console: "Console") -> None:

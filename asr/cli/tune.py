@@ -9,12 +9,15 @@ import typer
 
 from asr.cli.common import (
     Device,
+    MaxUnusableShare,
     ModelArgument,
     ModelOption,
     given_model,
     only_input,
     pick_device,
     refuse_replacing,
+    tell_left_out,
+    unusable_share,
     warn_of_left_out,
 )
 from asr.cli.decoding_options import DecodingOptions
@@ -106,6 +109,7 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    max_unusable_share: MaxUnusableShare = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 2,
 ) -> None:
@@ -136,7 +140,11 @@ def tune(
     recognizer = load_model(model, pick_device(device), config)
     if lexicon is not None:
         warn_of_left_out(recognizer)
-    table = load_table(recognizer, emissions, allow_test) if emissions else compute_table(recognizer, source, workers)
+    table = (
+        load_table(recognizer, emissions, allow_test)
+        if emissions
+        else compute_table(recognizer, source, workers, max_unusable_share)
+    )
     console = Console()
     baselines = score_baselines(recognizer, config, table)
     found = search(recognizer, table, lm_weights, word_bonuses, trials, metric, seed)
@@ -194,16 +202,21 @@ def load_table(recognizer: "Recognizer", emissions: Path, allow_test: bool) -> "
     return table
 
 
-def compute_table(recognizer: "Recognizer", manifest: Path, workers: int) -> "EmissionTable":
-    """Run the model over a manifest, once."""
+def compute_table(
+    recognizer: "Recognizer", manifest: Path, workers: int, max_unusable_share: float | None = None
+) -> "EmissionTable":
+    """Run the model over a manifest, once; what cannot be heard is left out and named."""
     from asr.data.manifest import read_manifest
     from asr.emissions import emission_table
-    from asr.evaluation import all_emissions, normalized
+    from asr.evaluation import all_emissions, heard, normalized
 
     utterances = normalized(read_manifest(manifest), recognizer)
-    batches = all_emissions(recognizer, utterances, workers, sys.stderr.isatty())
+    left_out: dict[str, str] = {}
+    batches = all_emissions(recognizer, utterances, workers, sys.stderr.isatty(), left_out)
     rows = {id: row for batch in batches for id, row in batch.rows().items()}
     frame_seconds = recognizer.samples_per_frame / recognizer.sample_rate
+    tell_left_out(manifest.stem, left_out, len(utterances))
+    utterances = heard(manifest.stem, utterances, left_out, unusable_share(max_unusable_share))
     return emission_table(rows, utterances, recognizer.tokenizer, frame_seconds, manifest.name)
 
 

@@ -29,6 +29,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+# Of a set, 0 to 1: as much may be left out for faults of the data before that is an error.
+MAX_UNUSABLE_SHARE = 0.1
+
 Severity = Literal["error", "warning", "note"]
 
 SEVERITIES: Mapping[str, Severity] = {

@@ -201,11 +201,17 @@ def hear_usable(
 
 
 def refuse_too_many(
-    name: str, counts: Mapping[str, int], first: Sequence[tuple[str, str]], num_utterances: int, max_share: float
+    name: str,
+    counts: Mapping[str, int],
+    first: Sequence[tuple[str, str]],
+    num_utterances: int,
+    max_share: float,
+    option: str = "data.max_unusable_share",
 ) -> None:
     """Raise `ManifestError` where more of a set than `max_share` cannot be used.
 
-    counts: reason -> number of utterances left out for it; first: id and message of the first ones.
+    counts: reason -> number of utterances left out for it; first: id and message of the first ones; option: that says
+    how many may be.
     """
     number = sum(count for code, count in counts.items() if code not in LIMIT_CODES)
     if number <= max_share * num_utterances:
@@ -214,8 +220,8 @@ def refuse_too_many(
     examples = "".join(f"\n  {id}: {message}" for id, message in first[:NAMED_DROPS])
     raise ManifestError(
         f"{name}: {number} of {num_utterances} utterances cannot be used ({reasons}), {number / num_utterances:.1%}, "
-        f"where data.max_unusable_share allows {max_share:.1%}. `asr check` lists what is wrong with a manifest: mend "
-        f"or remove these utterances, or raise data.max_unusable_share. The first:{examples}"
+        f"where {option} allows {max_share:.1%}. `asr check` lists what is wrong with a manifest: mend "
+        f"or remove these utterances, or raise {option}. The first:{examples}"
     )
 
 

@@ -299,11 +299,16 @@ _COUNTS = (
     _Row("Deletions", lambda result: f"{result['deletions']:,}"),
     _Row("Insertions", lambda result: f"{result['insertions']:,}", ends_section=True),
     _Row("Reference words", lambda result: f"{result['reference_words']:,}"),
-    _Row("Utterances", lambda result: f"{result['utterances']:,}"),
+    _Row("Utterances", lambda result: _number_scored(result)),
     _Row("Audio", lambda result: _clock(result["audio_seconds"]), ends_section=True, is_dispensable=True),
     _Row("Real-time factor", lambda result: _real_time_factor(result["rtfx"]), is_dispensable=True),
     _Row("Times real time", lambda result: _times(result["rtfx"]), is_dispensable=True),
 )
+
+
+def _number_scored(result: Mapping[str, Any]) -> str:
+    scored, left_out = result["utterances"], result.get("left_out", 0)
+    return f"{scored:,} of {scored + left_out:,}" if left_out else f"{scored:,}"
 
 
 def _percent(rate: float | None) -> str:
