@@ -63,6 +63,7 @@ def test_paths_that_are_swept_make_no_folders():
 
 
 def test_long_values_make_short_names_that_differ():
+    assert folder_names([[("data.train", "/ü/ö")]]) == ["data.train=none"]
     long = "x" * 300
     names = folder_names([[("data.train", f"/{end}/{long}")] for end in "ab"])
     assert len(set(names)) == 2

@@ -20,6 +20,7 @@ import typer
 from asr.errors import AsrError, ConfigError, Interrupted
 
 if TYPE_CHECKING:
+    from asr.cli.overrides import Given
     from asr.config import Config
 
 Multirun = Annotated[
@@ -108,31 +109,48 @@ def plan(request: Request) -> list[Job]:
     It lies below the run_dir that is given, else below hydra.sweep.dir; a run_dir that differs from run to run by
     itself, such as 'runs/lr-${optim.lr}', is taken as it is.
     """
-    from asr.cli.compose import acoustic_space, composed, value_of
+    from asr.cli.compose import acoustic_space
     from asr.cli.overrides import quoted, read_overrides
 
     launched = any(text.lstrip("+").startswith(("cluster=", f"{LAUNCHER}=")) for text in request.overrides)
     given = read_overrides(request.overrides, replace(acoustic_space(), takes_several=request.multirun or launched))
-    jobs = [Job(texts, "") for texts in itertools.product(*(each.texts() for each in given))]
+    jobs = [Job(texts) for texts in itertools.product(*(each.texts() for each in given))]
     if len(jobs) == 1:
         return jobs
     varied = [each for each in given if len(each.choices) > 1]
-    labels = [
-        [(each.key, choice.label) for each, choice in zip(varied, choices) if each.key != "run_dir"]
-        for choices in itertools.product(*(each.choices for each in varied))
-    ]
-    configs = [composed(job.overrides, with_hydra=True) for job in jobs]
-    own = [str(value_of(config, "run_dir")) for config in configs]
-    if all(each.key != "run_dir" for each in given):
-        own = [str(value_of(config, "hydra.sweep.dir")) for config in configs[:1]] * len(jobs)
-    names = folder_names(labels)
-    places = own if len(set(own)) == len(own) else [str(Path(base, name)) for base, name in zip(own, names)]
-    if doubled := [place for place, count in Counter(places).items() if count > 1]:
-        raise ConfigError(f"expected runs that differ, got {Counter(places)[doubled[0]]} of them for {doubled[0]}")
+    names = folder_names(
+        [
+            [(each.key, choice.label) for each, choice in zip(varied, choices) if each.key != "run_dir"]
+            for choices in itertools.product(*(each.choices for each in varied))
+        ]
+    )
+    places = _places(given, jobs, names)
     return [
-        Job((*(text for text in job.overrides if not text.startswith("run_dir=")), f"run_dir={quoted(place)}"), name)
+        Job(
+            (*(text for text in job.overrides if not text.startswith("run_dir=")), f"run_dir={quoted(place)}"),
+            name or place,
+        )
         for job, place, name in zip(jobs, places, names)
     ]
+
+
+def _places(given: Sequence["Given"], jobs: Sequence[Job], names: Sequence[str]) -> list[str]:
+    """The run directories of a sweep."""
+    from asr.cli.compose import composed, value_of
+
+    run_dir = next((each for each in given if each.key == "run_dir"), None)
+    if run_dir is None:
+        bases = [str(value_of(composed(jobs[0].overrides, with_hydra=True), "hydra.sweep.dir"))] * len(jobs)
+    elif len(run_dir.choices) > 1 or "${" in run_dir.choices[0].text:
+        bases = [str(value_of(composed(job.overrides), "run_dir")) for job in jobs]
+    else:
+        bases = [str(value_of(composed(jobs[0].overrides), "run_dir"))] * len(jobs)
+    differ_by_themselves = len(set(bases)) == len(bases)
+    places = bases if differ_by_themselves else [str(Path(base, name)) for base, name in zip(bases, names)]
+    place, count = Counter(places).most_common(1)[0]
+    if count > 1:
+        raise ConfigError(f"expected runs that differ, got {count} of them for {place}")
+    return places
 
 
 def folder_names(labels: Sequence[Sequence[tuple[str, str]]]) -> list[str]:
@@ -155,7 +173,7 @@ def folder_names(labels: Sequence[Sequence[tuple[str, str]]]) -> list[str]:
 
 
 def _short(label: str) -> str:
-    plain = re.sub(r"[^\w.+@-]+", "_", label).strip("_") or "none"
+    plain = re.sub(r"[^\w.+@-]+", "_", label, flags=re.ASCII).strip("_") or "none"
     return plain if len(plain) <= LONGEST_LABEL else plain[-LONGEST_LABEL:].lstrip("_")
 
 
