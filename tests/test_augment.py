@@ -70,6 +70,21 @@ def test_noise_has_the_snr_that_was_drawn(snr_db):
     assert 10 * np.log10(mean_power(speech) / mean_power(added)) == pytest.approx(snr_db, abs=0.01)
 
 
+@pytest.mark.parametrize("num_samples", [0, 1, 4095, 4096, 4097, 20_000])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_mean_power_is_the_mean_square(num_samples, kind):
+    waveform = np.random.default_rng(0).standard_normal(num_samples).astype(kind)
+    expected = np.square(waveform.astype(np.float64)).sum() / max(1, num_samples)
+    assert mean_power(waveform) == pytest.approx(expected, rel=4096 * 2.0**-24)  # float32 sums of 4,096 terms
+
+
+def test_a_stretch_of_short_noise_repeats_it():
+    noise = np.arange(5, dtype=np.float32)
+    found = stretch_of(noise, 13, np.random.default_rng(1))
+    start = int(found[0])
+    assert found.tolist() == [(start + place) % 5 for place in range(13)]
+
+
 def test_silence_has_no_snr_and_stays():
     noise = AdditiveNoise(Noises(np.ones(10)), 1.0, 0.0, 0.0)
     assert noise(np.zeros(50, np.float32), np.random.default_rng(0)).tolist() == [0.0] * 50

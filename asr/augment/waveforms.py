@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from asr.augment.streams import SPEED_STREAM
 
+POWER_BLOCK_SAMPLES = 4096
+
 
 def draw_speeds(speeds: Sequence[float], num_utterances: int, seed: int, epoch: int) -> NDArray[np.float64]:
     """The speed factor of every utterance in an epoch, (N,), drawn uniformly from `speeds`.
@@ -89,9 +91,14 @@ def stretch_of(noise: NDArray[np.float32], num_samples: int, rng: np.random.Gene
     start = int(rng.integers(len(noise)))
     if start + num_samples <= len(noise):
         return noise[start : start + num_samples]
-    return np.take(noise, np.arange(start, start + num_samples), mode="wrap")
+    return np.resize(np.concatenate((noise[start:], noise[:start])), num_samples)
 
 
 def mean_power(waveform: NDArray[np.floating]) -> float:
-    """Mean square, summed in float64."""
-    return float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
+    """Mean square, of blocks whose sums are added in float64, so that no copy of the whole in float64 is made."""
+    if len(waveform) == 0:
+        return 0.0
+    whole = len(waveform) // POWER_BLOCK_SAMPLES * POWER_BLOCK_SAMPLES
+    blocks, rest = waveform[:whole].reshape(-1, POWER_BLOCK_SAMPLES), waveform[whole:].astype(np.float64)
+    total = np.matmul(blocks[:, None, :], blocks[:, :, None]).sum(dtype=np.float64) + np.square(rest).sum()
+    return float(total) / len(waveform)
