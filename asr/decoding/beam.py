@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from asr.ngram.model import NgramModel
 
 EXACT_FINALISTS = 16  # of the beam, whose probabilities are summed over all paths at the end
-ALIKE_WITHOUT_MODEL = 4  # finalists of the same future, of which one with more paths outside the beam may be the best
+ALIKE_WITHOUT_MODEL = 4  # without a language model so large a part of the beam may have the same future: one quarter
 RESCORED = 32  # hypotheses of different texts that a rescoring model sees
 
 Frames = NDArray[np.float32]  # (T, V) log-probabilities of an utterance, on the host
@@ -211,7 +211,7 @@ class BeamDecoder:
 
         Without a language model next to all have the same future, and what misleads the search are missing paths.
         """
-        return max(self._num_listed, 1 if self.space.model else ALIKE_WITHOUT_MODEL)
+        return max(self._num_listed, 1 if self.space.model else self.options.beam_width // ALIKE_WITHOUT_MODEL)
 
     def with_all_paths(self, finalists: list[Finalist], aligner: WordAligner) -> list[Finalist]:
         """The best finalists with exact acoustics: the search misses paths through labellings that left its beam.
