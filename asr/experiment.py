@@ -62,7 +62,7 @@ def export(config: Config, run_dir: Path, run: Run, console: Console) -> Path:
     chosen = trainer.choose_mean()
     exported = chosen.describe(trainer.task.criterion)
     console.print(
-        f"exporting the {exported}: on the development set {describe_rates(chosen.values)}",
+        f"exporting {exported}: on the development set {describe_rates(chosen.values)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -136,6 +136,7 @@ def describe(recognizer: Recognizer, data: TrainingData, fabric: Fabric, console
         f"to train on, {dev_hours:.2f} h in {len(data.dev)} to validate on; "
         f"{fabric.device}, {fabric._precision.precision}{together}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

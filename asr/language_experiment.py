@@ -66,7 +66,7 @@ def train_language_model(config: LanguageConfig, run_dir: Path, console: Console
             run.trainer.fit()
         chosen = run.trainer.choose_mean()
         console.print(
-            f"exporting the {chosen.describe('perplexity')}: validation perplexity "
+            f"exporting {chosen.describe('perplexity')}: validation perplexity "
             f"{chosen.values['perplexity']:.2f} a token, {chosen.values['word_perplexity']:.1f} a word",
             highlight=False,
         )

@@ -96,8 +96,8 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path):
         ("one_cycle", 3, 6, Course(6, first_epochs=3, restarts=(3,)), "warm restart"),
         ("cosine", 2, 6, Course(6, first_epochs=3), "the cosine schedule ends with epoch 6 from here on"),
         ("cosine", 2, 2, Course(2, first_epochs=3), "ends with epoch 2 from here on"),
-        ("constant", 3, 6, Course(6, first_epochs=3), "goes on after 3 epochs with training.epochs 3 -> 6"),
-        ("plateau", 3, 6, Course(6, first_epochs=3), "goes on after 3 epochs"),
+        ("constant", 3, 6, Course(6, first_epochs=3), "goes on after epoch 3 with training.epochs 3 -> 6"),
+        ("plateau", 3, 6, Course(6, first_epochs=3), "goes on after epoch 3"),
     ],
 )
 def test_what_becomes_of_the_schedule(tmp_path, schedule, epoch, epochs, course, said):

@@ -63,9 +63,10 @@ def report(
     from asr.training.found_runs import find_runs
 
     trained = [run for directory in runs for run in find_runs(directory)]
+    console = Console()
     grids, values = [], {}
     if trained:
-        grids.append(training_grid(trained))
+        grids.append(training_grid(trained, console.width))
         values["training"] = training_json(trained)
     try:
         sets = [find_sets(directory) for directory in runs]
@@ -79,7 +80,6 @@ def report(
         }
         grids.append(side_by_side(found))
         values |= as_json(found)
-    console = Console()
     for grid in grids:
         console.print(grid.table())
         for note in grid.notes:

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from asr.training.found_runs import FoundRun
 
 MOST_COLUMNS = 2  # for options; more are listed below the table
+WIDE = 100  # characters
 HEADINGS = {"wer": "dev WER", "cer": "dev CER", "perplexity": "dev perplexity", "loss": "dev loss"}
 
 
-def training_grid(runs: "Sequence[FoundRun]") -> Grid:
-    """A row for each run: its state, epochs, time, figures on the development and test sets, and its own options."""
+def training_grid(runs: "Sequence[FoundRun]", width: int) -> Grid:
+    """A row for each run: its state, epochs, time, figures on the development and test sets, and its own options.
+
+    width: of the terminal, in characters; a narrow one has the options below the table.
+    """
     from asr.training.found_runs import FIGURES, differing
     from asr.training.time_left import clock_time
 
@@ -23,7 +27,7 @@ def training_grid(runs: "Sequence[FoundRun]") -> Grid:
     figures = [name for name in FIGURES if any(name in run.figures for run in runs)]
     tests = [_test_rates(run.directory) for run in runs]
     sets = list(dict.fromkeys(name for rates in tests for name in rates))
-    as_columns = options if len(options) <= MOST_COLUMNS else []
+    as_columns = options if len(options) <= MOST_COLUMNS and width >= WIDE else []
     rows = [
         (
             name,

@@ -84,8 +84,13 @@ def find_train_inputs(config: "Config") -> None:
 
 
 def train_one(config: "Config") -> None:
-    """Train with one config of the command line."""
-    train_stage(config)
+    """Train with one config of the command line, evaluate its test sets, and say what came of it."""
+    from asr.cli.closing import finish_run
+    from asr.launcher import detect_launch
+
+    was_done = train_unless_done(config)
+    if detect_launch().is_leader:
+        finish_run(config, was_done=was_done)
 
 
 def replay_stage(path: Path, overrides: list[str]) -> None:
@@ -136,7 +141,13 @@ def tell(console: "Console", line: str | None) -> None:
 
 
 def train_stage(config: "Config") -> Path:
-    """Train a config in its run directory unless that is done; returns the model directory.
+    """Train a config in its run directory unless that is done; returns the model directory."""
+    train_unless_done(config)
+    return Path(config.run_dir) / "model"
+
+
+def train_unless_done(config: "Config") -> bool:
+    """Train a config in its run directory; returns whether that had been done before.
 
     Raises `ConfigError` when another process trains there, or when the run there is another one.
     """
@@ -174,7 +185,8 @@ def train_stage(config: "Config") -> Path:
             for note in claimed.notes:
                 tell(console, note)
         stage, inputs = Stage(run_dir / "trained.json"), export_inputs(to_json(config))
-        if not stage.is_done(inputs):
+        was_done = stage.is_done(inputs)
+        if not was_done:
             with importing():
                 from asr.experiment import train as run_training
 
@@ -182,4 +194,4 @@ def train_stage(config: "Config") -> Path:
                 model_dir = run_training(config, run_dir, console)
                 if launch.is_leader:
                     stage.finish(inputs, outputs=[model_dir / WEIGHTS, model_dir / TOKENIZER])
-    return run_dir / "model"
+    return was_done

@@ -202,7 +202,7 @@ def _describe(
 ) -> list[str]:
     """What the user should know of a run that goes on otherwise."""
     listing = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in changes.items())
-    lines = [f"goes on after {epoch} epochs with {listing}"]
+    lines = [f"goes on after epoch {epoch} with {listing}"]
     schedule = there["optim"]["schedule"]
     if restart:
         share = config["optim"]["restart_share"]

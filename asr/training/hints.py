@@ -14,7 +14,7 @@ from typing import Any
 
 SAYS_NOTHING = 0.05  # of the characters that are spoken
 HAS_ARRIVED = 0.9  # of the peak rate
-HAS_EXPLODED = 1.3  # times the loss that it began with
+HAS_EXPLODED = 2.0  # times the loss that it began with
 HARDLY_FALLS = 0.97  # of the first epoch's loss
 FALLS = 0.98  # of the loss of a fifth of the epochs before
 OVERFITS = 1.3  # times the lowest validation loss

@@ -76,11 +76,11 @@ class ChosenMean:
         name = criterion.upper() if criterion in ("cer", "wer") else criterion
         match self.epochs:
             case []:
-                return "last epoch"
+                return "the weights after the last epoch"
             case [epoch]:
                 return f"epoch {epoch}, the best by {name}"
             case epochs:
-                return f"mean of the epochs {', '.join(map(str, epochs))}, the best by {name}"
+                return f"the mean of epochs {', '.join(map(str, epochs))}, the best by {name}"
 
 
 def best_epochs(directory: Path, position: Position, number: int) -> list[Path]:

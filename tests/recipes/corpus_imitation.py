@@ -15,9 +15,9 @@ from helpers import SAMPLE_RATE, sing
 from rich.console import Console
 
 from asr.audio import write_audio
+from asr.cli.closing import evaluate_stage
 from asr.cli.compose import compose_recipe
 from asr.cli.prepare import prepare_stage
-from asr.cli.run import evaluate_stage
 from asr.cli.train import train_stage
 
 # The smallest model and data flow that every recipe still goes through; a recipe's own features stay.
@@ -92,4 +92,4 @@ def run_recipe(recipe: str, overrides: Sequence[str], directory: Path) -> dict[s
     assert prepare_stage(config)
     assert not prepare_stage(config), "prepared twice"
     model = train_stage(config)
-    return evaluate_stage(config, model, Console(quiet=True))
+    return evaluate_stage(config, model, Console(quiet=True), config.data.test)[0]
