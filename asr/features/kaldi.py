@@ -57,7 +57,7 @@ def mel_matrix(
     if empty:
         raise ConfigError(
             f"features.num_mels: expected few enough for {fft_size} FFT points at {sample_rate} Hz, got {num_mels}: "
-            f"filters {empty} contain no frequency bin; use fewer, or a longer frame_length_ms"
+            f"{len(empty)} of the filters contain no frequency bin; use fewer, or a longer frame_length_ms"
         )
     return filters
 
