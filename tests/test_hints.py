@@ -35,6 +35,7 @@ def kinds(name):
         ("few_steps", [(1, ""), (4, "too few steps")]),
         ("rate_too_low", [(1, ""), (3, "hardly falls")]),
         ("rate_too_high", [(1, ""), (3, "exploded"), (5, ""), (6, "silent and learning"), (7, "")]),
+        ("stuck", [(1, ""), (3, "silent and learning"), (17, "silent and stuck")]),
         ("by_heart", [(1, ""), (3, "silent and learning"), (8, ""), (24, "overfits")]),
     ],
 )
@@ -61,14 +62,10 @@ def test_steps_that_are_not_finite_come_first():
     assert advise(Seen(epochs, run.steps, 30, run.peak_lr)).text.startswith("9 of the epoch's 22 steps were not finite")
 
 
-def test_a_model_that_stays_silent_where_nothing_falls_any_more():
-    """The silent part of a history, as if its loss had stood still for a thousand steps."""
-    run = seen("by_heart", 7)
-    standing = {**run.epochs[-1], "step": 1200, "epoch": 7}
-    epochs = [*run.epochs, *({**standing, "epoch": epoch} for epoch in range(7, 12))]
-    hint = advise(Seen(epochs, run.steps, 30, run.peak_lr))
-    assert hint.kind == "silent and stuck"
-    assert "asr check" in hint.text
+def test_a_model_that_stays_silent_where_nothing_falls_any_more_is_told_to_look_at_its_data():
+    text = advise(seen("stuck", 17)).text
+    assert "for 16 epochs, 1020 steps" in text
+    assert "asr check" in text
 
 
 def test_a_hint_that_stays_is_not_said_after_each_epoch(tmp_path, capsys):

@@ -53,6 +53,11 @@ class Seen:
         return int(self.epochs[-1]["step"])
 
     @property
+    def planned_steps(self) -> float:
+        """Steps that the whole run is to take, if its epochs stay as long as they were."""
+        return self.num_steps / (int(self.epochs[-1]["epoch"]) + 1) * self.num_epochs
+
+    @property
     def reached_lr(self) -> float:
         """The highest rate so far."""
         return max(float(epoch["lr"]) for epoch in self.epochs)
@@ -138,7 +143,8 @@ def _says_nothing(seen: Seen) -> Hint | None:
     if not seen.arrived:
         halfway = seen.epochs[-1]["epoch"] + 1 >= 0.5 * seen.num_epochs
         return _too_slow_a_warm_up(seen, so_far) if halfway else None
-    if falls and not seen.is_over:
+    has_time = seen.num_steps < FEW_STEPS <= seen.planned_steps
+    if (falls or has_time) and not seen.is_over:
         return Hint("silent and learning", f"{so_far}, which is usual at first: {trend}, so let it go on")
     if falls or seen.num_steps < FEW_STEPS:
         return Hint(
