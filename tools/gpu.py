@@ -57,7 +57,7 @@ def all_checks() -> list[Check]:
     """Tests by file, so that a package missing for one leaves the others; then the benchmarks."""
     python, bench = sys.executable, str(ROOT / "tools" / "bench.py")
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "pytest.mark.gpu" in path.read_text()]
-    options = ("-q", "-m", "gpu", "-n", "0", "-p", "no:cacheprovider", "--durations=5")
+    options = ("-m", "gpu", "-n", "0", "-p", "no:cacheprovider", "--durations=5")
     tests = [
         Check(f"tests: {path.stem}", (python, "-m", "pytest", *options, str(path.relative_to(ROOT))), 120)
         for path in files
