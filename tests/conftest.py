@@ -24,3 +24,8 @@ def pytest_collection_modifyitems(items):
 def no_curves(monkeypatch):
     """Drawing a run's curves takes longer than training a small model."""
     monkeypatch.setattr("asr.training.monitor.draw_curves", lambda records, path: None)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: packed ones hold the time, and workers must collect the same names."""
+    return argname if isinstance(val, bytes) else None
