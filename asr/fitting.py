@@ -1,7 +1,7 @@
 """Model, batch, learning rate and epochs for an amount of speech: the rule of `model=auto`.
 
 Little data want a small model, small batches (else there are too few steps to leave the blanks behind) and many epochs;
-much data the opposite. The rule interpolates between runs that were tried, see docs/training.md.
+much data the opposite. docs/training.md has the rule as a table, and says which of its rows were tried.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OPTIONS = {
     "epochs": "training.epochs",
 }
 
-# Hours of speech and what did well with them. In between the logarithms are interpolated.
+# Hours of speech and what to train with them. In between the logarithms are interpolated.
 ANCHORS: tuple[tuple[float, Fit], ...] = (
     (1 / 12, Fit(num_layers=3, hidden_size=160, dropout=0.3, batch_seconds=15, lr=2e-3, epochs=150)),
     (1 / 6, Fit(num_layers=3, hidden_size=192, dropout=0.3, batch_seconds=20, lr=2e-3, epochs=120)),
