@@ -56,6 +56,7 @@ def test_padding_is_counted_in_frames_at_the_speeds_of_the_epoch(bench):
         recognizer = type("Recognizer", (), {"sample_rate": 8000})
 
     class Plan:
+        surroundings = None
         speeds = np.array([1.1, 1.0, 0.8])  # 1, 2 and 2.5 seconds: 99, 199 and 249 frames
         batches = fill_batches(np.array([1.0, 2.0, 2.5]), [0, 1, 2], budget=4.0)  # the first two together
 

@@ -308,7 +308,7 @@ def test_perplexities_are_drawn(tmp_path):
     values = {"loss": 1.0, "perplexity": 2.7, "word_perplexity": 9.0, "train_loss": 1.1, "seconds": 1.0}
     draw_curves([{"kind": "epoch", "step": 1, "epoch": 0, **values}], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
-    line = "epoch 1/9  loss 1.100  dev 1.000  perplexity    2.700  a word     9.00"
+    line = "epoch 1/9  loss 1.100  dev 1.000  perplexity    2.700  a word     9.00  1 s"
     assert epoch_line(1, 9, values, is_best=False) == line
 
 

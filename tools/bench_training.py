@@ -180,7 +180,7 @@ class MeteredTask:
     def _bare_step(self, batch: Ready) -> None:
         trainer = self.trainer
         log_probs, lengths = trainer.model(batch.features, batch.lengths)
-        loss = ctc_loss(log_probs, lengths, batch.targets, batch.target_lengths).sum() / batch.num_labels
+        loss = ctc_loss(log_probs, lengths, batch.targets, batch.target_lengths).sum() / max(1, batch.num_labels)
         trainer.gradients.fabric.backward(loss)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad(set_to_none=True)
@@ -255,7 +255,10 @@ def expected_on_gpu(parts: dict[str, float], step_ms: float, workers: int) -> fl
 
 def frame_padding(task: AcousticTask, plan: AcousticPlan) -> float:
     """The share of an epoch's frames that is padding, 0-1."""
-    samples = np.rint(task.train_data.durations / plan.speeds * task.recognizer.sample_rate).astype(np.int64)
+    seconds = task.train_data.durations / plan.speeds
+    if plan.surroundings is not None:
+        seconds = plan.surroundings.lengths(seconds)
+    samples = np.rint(seconds * task.recognizer.sample_rate).astype(np.int64)
     return padding_share(np.asarray(task.features.num_frames(samples), dtype=np.float64), plan.batches)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from asr.config import Config
 from asr.errors import ConfigError, ManifestError
 from asr.options import did_you_mean
+from asr.training.claim import begun_config
 
 MANIFEST, FILE, MODEL = "a manifest, or a folder of shards,", "a file", "a model directory"
 BUILT_IN_FOLDINGS = ("timit39",)
@@ -34,7 +35,10 @@ def find_inputs(config: Config, *, unmade: Path | None = None, with_tests: bool 
         ManifestError, ConfigError: names the option, the path, and the nearest name that is there.
     """
     _find_place(Path(config.run_dir))
+    has_begun = begun_config(Path(config.run_dir)) is not None
     for each in _inputs(config):
+        if has_begun and each.option == "training.initial_model":
+            continue  # read when a run begins, and never again
         if unmade is not None and unmade.absolute() in Path(each.path).absolute().parents:
             continue
         if with_tests or not each.option.startswith("data.test."):
