@@ -306,7 +306,9 @@ class MachineConfig:
     """What changes from machine to machine and not the result: resuming does not compare it."""
 
     accelerator: str = option("auto", choices=["auto", "cpu", "cuda"])
-    precision: str = option("auto", choices=["auto", "float32", "bf16"])  # auto: bf16 where the hardware has it
+    precision: str = option(
+        "auto", choices=["auto", "float32", "bf16"]
+    )  # auto: bf16 where matrices of it have units of their own
     num_threads: int = option(
         0, at_least=0, at_most=1024
     )  # that compute; 0: all cores. Small models are fastest on one

@@ -45,11 +45,11 @@ OPTIONS = {
 
 # Hours of speech and what to train with them. In between the logarithms are interpolated.
 ANCHORS: tuple[tuple[float, Fit], ...] = (
-    (1 / 12, Fit(num_layers=3, hidden_size=160, dropout=0.3, batch_seconds=15, lr=2e-3, epochs=150)),
-    (1 / 6, Fit(num_layers=3, hidden_size=192, dropout=0.3, batch_seconds=20, lr=2e-3, epochs=120)),
-    (0.4, Fit(num_layers=3, hidden_size=224, dropout=0.3, batch_seconds=30, lr=2e-3, epochs=80)),
-    (1.0, Fit(num_layers=3, hidden_size=256, dropout=0.25, batch_seconds=40, lr=2e-3, epochs=60)),
-    (2.0, Fit(num_layers=3, hidden_size=288, dropout=0.2, batch_seconds=60, lr=2e-3, epochs=50)),
+    (1 / 12, Fit(num_layers=2, hidden_size=160, dropout=0.2, batch_seconds=10, lr=3e-3, epochs=120)),
+    (1 / 6, Fit(num_layers=2, hidden_size=160, dropout=0.2, batch_seconds=15, lr=3e-3, epochs=90)),
+    (0.4, Fit(num_layers=2, hidden_size=192, dropout=0.2, batch_seconds=20, lr=3e-3, epochs=60)),
+    (1.0, Fit(num_layers=3, hidden_size=224, dropout=0.2, batch_seconds=30, lr=2.5e-3, epochs=50)),
+    (2.0, Fit(num_layers=3, hidden_size=256, dropout=0.2, batch_seconds=50, lr=2e-3, epochs=45)),
     (5.0, Fit(num_layers=4, hidden_size=320, dropout=0.2, batch_seconds=100, lr=1.5e-3, epochs=45)),
     (13.0, Fit(num_layers=4, hidden_size=320, dropout=0.15, batch_seconds=160, lr=1.5e-3, epochs=35)),
     (100.0, Fit(num_layers=5, hidden_size=512, dropout=0.1, batch_seconds=320, lr=1e-3, epochs=25)),
@@ -60,7 +60,7 @@ def fit(hours: float) -> Fit:
     """The rule: below the first anchor and above the last one it stays as it is there.
 
     >>> fit(1.0).hidden_size, fit(0.0).epochs, fit(1000.0).epochs
-    (256, 150, 25)
+    (224, 120, 25)
     """
     hours = min(max(hours, ANCHORS[0][0]), ANCHORS[-1][0])
     place = next(i for i, (upper, _) in enumerate(ANCHORS) if hours <= upper)

@@ -67,7 +67,8 @@ class LanguageMachineConfig:
     """What changes from machine to machine and not the result: resuming does not compare it."""
 
     accelerator: str = option("auto", choices=["auto", "cpu", "cuda"])
-    precision: str = option("auto", choices=["auto", "float32", "bf16"])  # auto: bf16 where the hardware has it
+    # auto: bf16 on a GPU that has it and on processors with AMX
+    precision: str = option("auto", choices=["auto", "float32", "bf16"])
     num_threads: int = option(0, at_least=0, at_most=1024)  # that compute; 0: all cores
 
 

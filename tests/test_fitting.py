@@ -22,9 +22,9 @@ def test_at_the_anchors_it_says_what_was_tried():
 def test_between_two_anchors_by_hand():
     """Halfway between one and two hours, in the logarithm: the geometric mean of both."""
     found = fit(math.sqrt(2.0))
-    assert found.hidden_size == 256  # √(256 · 288) = 271.5, to the next multiple of 32
-    assert found.batch_seconds == 50  # √(40 · 60) = 49.0, to the next multiple of 5
-    assert found.epochs == round(math.sqrt(60 * 50))
+    assert found.hidden_size == 224  # √(224 · 256) = 239.5, to the next multiple of 32
+    assert found.batch_seconds == 40  # √(30 · 50) = 38.7, to the next multiple of 5
+    assert found.epochs == round(math.sqrt(50 * 45))
 
 
 @pytest.mark.parametrize("hours", [0.0, 0.01, 0.1, 0.5, 3.0, 20.0, 99.0, 100.0, 1e6])
