@@ -17,7 +17,7 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: .venv/installed  ## train, evaluate and use a digit recogniser, in minutes, from nothing
+demo: .venv/installed  ## train, evaluate and use a digit recogniser, in 5 to 15 minutes, from nothing
 	$(BIN)/asr run digits
 	@echo
 	@audio=$$(ls data/digits-synthetic/audio/test-strings/* 2>/dev/null | head -n 1); \
