@@ -9,14 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from asr.config import Config
-from asr.data.corpus import Corpus
 from asr.errors import ConfigError
 from asr.options import did_you_mean
-from asr.training.claim import begun_config
 from asr.types import Seconds
 
 SECONDS_PER_HOUR = 3600.0
@@ -106,18 +103,6 @@ def fit_to_data(config: Config, hours: float, recorded: dict[str, Any] | None = 
     return f"fitted {origin}: {' '.join(said)}"
 
 
-def fit_run(config: Config, run_dir: Path) -> str | None:
-    """Set what `config.fit` names by the speech of the training set, or as a run that has begun there has it.
-
-    Returns a line that says so, or None where there is nothing to fit. Raises `ConfigError` and `ManifestError`.
-    """
-    if not config.fit:
-        return None
-    begun = begun_config(run_dir)
-    corpus = Corpus.open(config.data.train, config.data.sample_rate)
-    return fit_to_data(config, float(corpus.durations.sum()) / SECONDS_PER_HOUR, begun)
-
-
 def spoken(hours: float) -> str:
     """An amount of speech as one says it.
 
@@ -130,6 +115,8 @@ def spoken(hours: float) -> str:
 
 def not_overridden(names: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """Those of the options that no override sets, by itself or by its group.
+
+    The group `model` is what asks for the rule, `model=auto`: a name of another model leaves nothing to be fitted.
 
     >>> not_overridden(["optim.lr", "training.epochs"], ["optim=one_cycle", "seed=2"])
     ['training.epochs']

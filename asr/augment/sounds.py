@@ -18,14 +18,16 @@ Waveform = NDArray[np.float32]
 ENVELOPE_POINTS = 9  # of a random spectrum or loudness, from its beginning to its end
 SPECTRUM_DB = 14.0  # standard deviation of a random spectrum at each of them
 LOWEST_HERTZ = 40.0
+HIGHEST_RESONANCE = 0.45  # of the sample rate: what is higher would fold down
 MAX_PARTIALS = 10
+SHARE_OF_TWO = 0.3  # of the sounds are two at once
 MAX_STRIKES = 200  # of things that hit one another, in one recording
 
 
 def draw_sound(num_samples: int, sample_rate: int, rng: np.random.Generator, speech: Waveform) -> Waveform:
     """(N,) float32 samples of a sound that is not speech, with a mean square of 1 (or of 0: nothing at all).
 
-    speech: what is played backwards now and then; only with a random pitch, and never alone for long.
+    speech: what is played backwards where that is drawn.
     """
     makers: list[Callable[[], NDArray[np.float64]]] = [
         lambda: _stationary(num_samples, sample_rate, rng),
@@ -37,9 +39,10 @@ def draw_sound(num_samples: int, sample_rate: int, rng: np.random.Generator, spe
         lambda: _backwards(speech, num_samples, rng),
     ]
     sound = _unit(makers[int(rng.integers(len(makers)))]())
-    if rng.random() < 0.3:  # two at once
+    if rng.random() < SHARE_OF_TWO:
         level = 10.0 ** (rng.uniform(-20.0, 0.0) / 20.0)
-        sound = _unit(sound + level * _unit(makers[int(rng.integers(len(makers) - 1))]()))
+        second = makers[int(rng.integers(len(makers) - 1))]  # the last one, speech backwards, is no accompaniment
+        sound = _unit(sound + level * _unit(second()))
     return sound.astype(np.float32)
 
 
@@ -110,31 +113,28 @@ def _tones(num_samples: int, sample_rate: int, rng: np.random.Generator) -> NDAr
     for number in range(1, 1 + int(rng.integers(1, MAX_PARTIALS, endpoint=True))):
         ratio = float(number) if harmonic else float(rng.uniform(0.5, 8.0))
         audible = pitch * ratio < sample_rate / 2
-        total += (
-            audible * rng.random() / number ** rng.uniform(0.3, 1.5) * np.sin(ratio * phase + rng.uniform(0.0, 6.3))
-        )
+        strength = rng.random() / number ** rng.uniform(0.3, 1.5)
+        total += audible * strength * np.sin(ratio * phase + rng.uniform(0.0, 2.0 * math.pi))
     return total
 
 
 def _clicks(num_samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Clicks, regular as of a clock or irregular as of a fire, each a short decay of noise or of a resonance."""
     gap = sample_rate * 10.0 ** rng.uniform(-1.5, 0.0)
-    gaps = (
-        rng.exponential(gap, 2 + int(num_samples / gap))
-        if rng.random() < 0.5
-        else np.full(2 + int(num_samples / gap), gap)
-    )
+    num_gaps = 2 + int(num_samples / gap)
+    gaps = rng.exponential(gap, num_gaps) if rng.random() < 0.5 else np.full(num_gaps, gap)
     places = np.cumsum(gaps).astype(np.int64)
     places = places[places < num_samples]
     train = np.zeros(num_samples)
     train[places] = rng.uniform(0.2, 1.0, len(places))
     decay = sample_rate * 10.0 ** rng.uniform(-3.3, -1.3)
     time = np.arange(1 + int(6 * decay))
-    ringing = np.exp(-time / decay) * (
-        rng.standard_normal(len(time))
-        if rng.random() < 0.5
-        else np.sin(2.0 * math.pi * 10.0 ** rng.uniform(2.3, 3.7) / sample_rate * time)
-    )
+    if rng.random() < 0.5:
+        excitation = rng.standard_normal(len(time))
+    else:
+        hertz = min(10.0 ** rng.uniform(2.3, 3.7), HIGHEST_RESONANCE * sample_rate)
+        excitation = np.sin(2.0 * math.pi * hertz / sample_rate * time)
+    ringing = np.exp(-time / decay) * excitation
     size = 1 << (num_samples + len(ringing)).bit_length()
     return np.asarray(np.fft.irfft(np.fft.rfft(train, size) * np.fft.rfft(ringing, size), size)[:num_samples])
 
@@ -148,7 +148,8 @@ def _clatter(num_samples: int, sample_rate: int, rng: np.random.Generator) -> ND
         seconds = np.arange(min(sample_rate, num_samples - int(place))) / sample_rate
         strength = 10.0 ** rng.uniform(-1.0, 0.0)
         for _ in range(int(rng.integers(2, 6))):
-            hertz, decay_seconds = 10.0 ** rng.uniform(2.3, 3.85), 10.0 ** rng.uniform(-2.3, -0.7)
+            hertz = min(10.0 ** rng.uniform(2.3, 3.85), HIGHEST_RESONANCE * sample_rate)
+            decay_seconds = 10.0 ** rng.uniform(-2.3, -0.7)
             ringing = np.exp(-seconds / decay_seconds) * np.sin(2.0 * math.pi * hertz * seconds)
             total[int(place) : int(place) + len(seconds)] += strength * rng.random() * ringing
     return total

@@ -65,19 +65,18 @@ class AdditiveNoise:
         self.max_snr_db = max_snr_db
 
     def __call__(
-        self, waveform: NDArray[np.float32], rng: np.random.Generator, signal_power: float | None = None
+        self, waveform: NDArray[np.float32], rng: np.random.Generator, speech: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
         """(N,) -> (N,) float32; a silent waveform or noise is left alone, as it has no ratio.
 
-        signal_power: the mean square of the speech, where the waveform also has pauses; None: that of all of it.
+        speech: what the ratio is to, where the waveform also has pauses; None: all of the waveform.
         """
         if rng.random() >= self.probability:
             return waveform
         noise = self.noises.waveform(int(rng.integers(len(self.noises))))
         noise = stretch_of(noise, len(waveform), rng)
         snr_db = rng.uniform(self.min_snr_db, self.max_snr_db)
-        signal_power = mean_power(waveform) if signal_power is None else signal_power
-        noise_power = mean_power(noise)
+        signal_power, noise_power = mean_power(waveform if speech is None else speech), mean_power(noise)
         if signal_power == 0.0 or noise_power == 0.0:
             return waveform
         gain = math.sqrt(signal_power / noise_power * 10.0 ** (-snr_db / 10.0))

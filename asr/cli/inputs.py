@@ -10,6 +10,7 @@ from asr.config import Config
 from asr.errors import ConfigError, ManifestError
 from asr.options import did_you_mean
 from asr.training.claim import begun_config
+from asr.types import Seconds
 
 MANIFEST, FILE, MODEL = "a manifest, or a folder of shards,", "a file", "a model directory"
 BUILT_IN_FOLDINGS = ("timit39",)
@@ -64,15 +65,18 @@ def refuse_impossible(config: Config) -> None:
         refuse_missing_device(config.machine.accelerator)
 
 
-def read_manifests(config: Config) -> None:
-    """Read what a run trains on and validates on to the end, so that a malformed line is found before it begins."""
+def read_manifests(config: Config) -> Seconds:
+    """Read what a run trains on and validates on to the end, so that a malformed line is found before it begins.
+
+    Returns the length of the training set.
+    """
     from asr.data.corpus import Corpus
     from asr.data.manifest import read_manifest
 
-    for addresses in (config.data.train, config.data.dev):
-        Corpus.open(addresses, config.data.sample_rate)
+    train, _ = (Corpus.open(addresses, config.data.sample_rate) for addresses in (config.data.train, config.data.dev))
     for path in (*config.augment.noise, *config.augment.rooms):
         read_manifest(path)
+    return float(train.durations.sum())
 
 
 def _inputs(config: Config) -> Iterator[Input]:

@@ -125,13 +125,22 @@ def search_stage(config: "Config", rates: list[float]) -> None:
     """Try learning rates; the run directory stays free for a run with any of them."""
     from rich.console import Console
 
-    from asr.fitting import fit_run
+    from asr.cli.inputs import read_manifests
     from asr.launcher import detect_launch
     from asr.lr_search import find_learning_rate
 
     console = Console(quiet=not detect_launch().is_leader)
-    tell(console, fit_run(config, Path(config.run_dir)))
+    if config.fit:
+        fit(config, read_manifests(config), console)
     find_learning_rate(config, Path(config.run_dir), rates, console)
+
+
+def fit(config: "Config", seconds: float, console: "Console") -> None:
+    """Set what follows from the length of the training set, and say so; a run that has begun keeps what it has."""
+    from asr.fitting import SECONDS_PER_HOUR, fit_to_data
+    from asr.training.claim import begun_config
+
+    tell(console, fit_to_data(config, seconds / SECONDS_PER_HOUR, begun_config(Path(config.run_dir))))
 
 
 def tell(console: "Console", line: str | None) -> None:
@@ -163,7 +172,6 @@ def train_unless_done(config: "Config") -> bool:
         from asr.cli.stages import Stage
         from asr.config import Config, to_json
         from asr.data.corpus import checksum
-        from asr.fitting import fit_run
         from asr.model_directory import TOKENIZER, WEIGHTS
         from asr.training.claim import claim, export_inputs
         from asr.training.run_lock import locked
@@ -173,9 +181,8 @@ def train_unless_done(config: "Config") -> bool:
     console = Console(quiet=not launch.is_leader)
     refuse_impossible(config)
     find_inputs(config, with_tests=False)
-    if launch.is_leader:
-        read_manifests(config)
-    tell(console, fit_run(config, run_dir))
+    if launch.is_leader or config.fit:
+        fit(config, read_manifests(config), console)
     manifests = [*config.data.train, *config.data.dev, *config.augment.noise, *config.augment.rooms]
     checksums = {path: checksum(path) for path in manifests} if launch.is_leader else {}
     with locked(run_dir) if launch.is_leader else nullcontext():

@@ -24,7 +24,6 @@ from asr.augment import (
     change_speed,
     fill_pause,
     join,
-    mean_power,
     other_sounds,
     utterance_rng,
 )
@@ -160,8 +159,7 @@ class SpeechDataset:
         speech = self._speech(draw.index, draw.speed, draw.epoch)
         waveform = self._surround(speech, draw)
         if self.noise is not None:
-            rng = utterance_rng(self.seed, draw.epoch, draw.index, NOISE_STREAM)
-            waveform = self.noise(waveform, rng, mean_power(speech))
+            waveform = self.noise(waveform, utterance_rng(self.seed, draw.epoch, draw.index, NOISE_STREAM), speech)
         return Example(
             id=self.store.utterances[draw.index].id,
             waveform=waveform,
