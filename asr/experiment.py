@@ -18,6 +18,7 @@ from asr.inspection.monitors import Watch, training_watches
 from asr.launcher import detect_launch
 from asr.model_card import model_card
 from asr.model_directory import write_model
+from asr.options import check
 from asr.recognizer import Recognizer
 from asr.training.acoustic_task import AcousticTask
 from asr.training.course import read_course
@@ -74,7 +75,8 @@ def export(config: Config, run_dir: Path, run: Run, console: Console) -> Path:
 
 
 def build_run(config: Config, run_dir: Path, monitor: Monitor) -> Run:
-    """Everything a run needs, from its config."""
+    """Everything a run needs, from its config. Raises `ConfigError` for one that is out of range."""
+    check(config)
     console = monitor.console
     torch.manual_seed(config.seed)
     if config.machine.num_threads:

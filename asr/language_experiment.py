@@ -24,6 +24,7 @@ from asr.language_config import LanguageConfig
 from asr.launcher import detect_launch
 from asr.model_directory import read_model, write_model
 from asr.ngram.text import read_lines
+from asr.options import check
 from asr.progress import track
 from asr.text.language_units import LanguageUnits, TokenUnits, WordUnits, units_from_json
 from asr.text.normalize import normalize
@@ -79,7 +80,8 @@ def train_language_model(config: LanguageConfig, run_dir: Path, console: Console
 
 
 def build_language_run(config: LanguageConfig, run_dir: Path, monitor: Monitor) -> LanguageRun:
-    """Everything a run needs, from its config."""
+    """Everything a run needs, from its config. Raises `ConfigError` for one that is out of range."""
+    check(config)
     console = monitor.console
     torch.manual_seed(config.seed)
     if config.machine.num_threads:

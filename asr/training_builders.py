@@ -177,14 +177,6 @@ def norm_limit(config: OptimConfig) -> float:
 
 def task_options(config: Config, device: torch.device) -> AcousticOptions:
     """The task's share of the config, for a run on `device`."""
-    if config.machine.num_workers < -1:
-        raise ConfigError(f"machine.num_workers: expected -1, 0 or more, got {config.machine.num_workers}")
-    for name, seconds in (
-        ("data.batch_seconds", config.data.batch_seconds),
-        ("machine.microbatch_seconds", config.machine.microbatch_seconds),
-    ):
-        if not 0 <= seconds < math.inf:
-            raise ConfigError(f"{name}: expected a finite number of seconds, 0 or more, got {seconds}")
     return AcousticOptions(
         seed=config.seed,
         batch_seconds=config.data.batch_seconds,
@@ -201,19 +193,6 @@ def task_options(config: Config, device: torch.device) -> AcousticOptions:
 def loop_options(config: Config | LanguageConfig, course: Course) -> LoopOptions:
     """The loop's share of a config, of acoustic models and language models alike; course: what the run is to take."""
     training = config.training
-    if not 0 <= config.optim.weight_noise < math.inf:
-        raise ConfigError(
-            f"optim.weight_noise: expected a finite deviation of 0 or more, got {config.optim.weight_noise}"
-        )
-    if not 0 <= config.optim.ema_decay < 1:
-        raise ConfigError(f"optim.ema_decay: expected 0 or more and below 1, got {config.optim.ema_decay}")
-    for name, number, least in (
-        ("log_every_steps", training.log_every_steps, 1),
-        ("checkpoint_steps", training.checkpoint_steps, 0),
-        ("inspect_every_steps", training.inspect_every_steps, 0),
-    ):
-        if number < least:
-            raise ConfigError(f"training.{name}: expected {least} or more, got {number}")
     return LoopOptions(
         seed=config.seed,
         course=course,

@@ -262,3 +262,16 @@ def test_a_field_made_by_hand_is_still_an_option():
     check(Small())
     with pytest.raises(ConfigError, match=r"^size: expected a whole number, 1 or more, got 0"):
         check(Small(size=0))
+
+
+@pytest.mark.parametrize(("section", "name", "value"), [("optim", "ema_decay", 1.0), ("machine", "num_workers", -2)])
+def test_a_config_made_in_python_is_checked_when_a_run_is_built(tmp_path, section, name, value):
+    from asr.cli.compose import compose_recipe
+    from asr.experiment import build_run
+    from asr.training.monitor import Monitor
+
+    config = compose_recipe("digits", [f"run_dir={tmp_path}"])
+    setattr(getattr(config, section), name, value)
+    with Monitor(tmp_path, 1) as monitor, pytest.raises(ConfigError, match=rf"^{section}\.{name}: expected"):
+        build_run(config, tmp_path, monitor)
+    assert not (tmp_path / "environment.json").exists()
